@@ -1,0 +1,400 @@
+package hythe
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/hythe-go/hythe/listen"
+)
+
+// maxRefusing is how many refused connections are being told so at once; the
+// rest is closed without a word.
+const maxRefusing = 64
+
+// accept takes connections from l until it is closed. Nothing that a peer can
+// delay happens here.
+func (s *Server) accept(l *listen.Listener) error {
+	var admit func() bool
+	if s.AtLimit == Backlog {
+		admit = s.admit.enter
+	}
+	bare := s.loops != nil && l.CanAcceptFD() && s.PreConnect == nil && s.TLS == nil
+	for {
+		var err error
+		if bare {
+			var fd int
+			var peer netip.AddrPort
+			if fd, peer, err = l.AcceptFD(admit, s.admit.leave); err == nil {
+				s.admitted(s.newStream(peer), incoming{fd: fd}, admit != nil || s.makeRoom())
+			}
+		} else {
+			var nc net.Conn
+			if nc, err = l.Accept(); err == nil {
+				s.admitted(s.newStream(addrPort(nc.RemoteAddr())), incoming{nc: nc}, s.awaitRoom())
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, listen.ErrNotAdmitted):
+			s.awaitChange()
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// awaitChange waits until there may be room. It reports whether there may.
+func (s *Server) awaitChange() bool {
+	room := s.admit.room()
+	if room == nil {
+		return true
+	}
+	select {
+	case <-room:
+		return true
+	case <-s.quit:
+		return false
+	}
+}
+
+// awaitRoom takes a place for a connection that was accepted already.
+func (s *Server) awaitRoom() bool {
+	if s.AtLimit != Backlog {
+		return s.makeRoom()
+	}
+	for !s.admit.enter() {
+		if !s.awaitChange() {
+			return false
+		}
+	}
+	return true
+}
+
+// makeRoom takes a place, by ending an idle connection if that is the policy.
+func (s *Server) makeRoom() bool {
+	if s.admit.enter() {
+		return true
+	}
+	if s.AtLimit != ShedIdle {
+		return false
+	}
+	victim := s.longestIdle()
+	if victim == nil {
+		return false
+	}
+	victim.cut(Shed, nil)
+	patience := time.NewTimer(time.Second)
+	defer patience.Stop()
+	for !s.admit.enter() {
+		room := s.admit.room()
+		if room == nil {
+			continue
+		}
+		select {
+		case <-room:
+		case <-patience.C:
+			return false // its hook is taking its time
+		case <-s.quit:
+			return false
+		}
+	}
+	return true
+}
+
+// longestIdle finds the connection on which nothing has happened for longest,
+// among those that are not busy.
+func (s *Server) longestIdle() (victim *Stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := s.head.next; c != &s.head; c = c.next {
+		if c.state.Load() != 0 || c.gate.Load()&gateEnding != 0 || c.holds.Load() > 0 {
+			continue
+		}
+		if victim == nil || c.active.Load() < victim.active.Load() {
+			victim = c
+		}
+	}
+	return victim
+}
+
+// incoming is an accepted connection: a descriptor or a net.Conn.
+type incoming struct {
+	fd int
+	nc net.Conn
+}
+
+func (in incoming) close() {
+	if in.nc != nil {
+		in.nc.Close()
+	} else {
+		closeFD(in.fd)
+	}
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if a, ok := a.(*net.TCPAddr); ok {
+		return a.AddrPort()
+	}
+	return netip.AddrPort{}
+}
+
+func (s *Server) newStream(peer netip.AddrPort) *Stream {
+	now := s.now()
+	c := &Stream{srv: s, id: s.lastID.Add(1), peer: peer, opened: now}
+	c.active.Store(now)
+	c.out.q.Budget = &s.budget
+	return c
+}
+
+// admitted starts a connection that was accepted; room says whether a place was
+// taken for it.
+func (s *Server) admitted(c *Stream, in incoming, room bool) {
+	if room && !s.admit.enterIP(c.peer.Addr()) {
+		s.admit.leave()
+		room = false
+	}
+	if !room {
+		s.refuse(c, in)
+		return
+	}
+	c.status |= sAdmitted
+	if !s.register(c) {
+		s.discard(c, in)
+		return
+	}
+	s.observe(Event{Kind: ConnAccepted, Conn: c})
+	if in.nc != nil && (s.PreConnect != nil || s.TLS != nil) {
+		s.startHandshake(c, in.nc)
+		return
+	}
+	s.drive(c, in, evOpen)
+}
+
+// refuse tells a connection that there is no room for it.
+func (s *Server) refuse(c *Stream, in incoming) {
+	s.mu.Lock()
+	tell := len(s.Farewell) > 0 && s.TLS == nil && s.refusing < maxRefusing && s.state == stateServing
+	if tell {
+		s.refusing++
+	}
+	s.mu.Unlock()
+	c.end = CloseError{Reason: Refused}
+	stopping := !s.register(c)
+	s.observe(Event{Kind: ConnRefused, Conn: c})
+	if !tell || stopping {
+		s.discard(c, in)
+		return
+	}
+	c.status |= sRefusing
+	c.out.q.Append(s.Farewell)
+	c.out.closed = true
+	c.gate.Store(gateEnding)
+	s.drive(c, in, evEnd)
+}
+
+// drive hands a connection to a driver, with the first events of its life.
+func (s *Server) drive(c *Stream, in incoming, ev uint32) {
+	if s.loops != nil {
+		if fd, ok := in.descriptor(); ok {
+			c.mu.Lock()
+			c.conn, c.d = in.nc, (*loopDriver)(c)
+			c.mu.Unlock()
+			c.state.Store(ev)
+			if err := s.loops.Add(&c.node, (*loopDriver)(c), fd); err == nil {
+				return
+			} else if in.nc == nil {
+				c.end = CloseError{Reason: PeerReset, Err: err}
+				s.discard(c, in)
+				return
+			}
+		}
+	}
+	if in.nc == nil {
+		panic("hythe: a bare descriptor without loops")
+	}
+	d := &netDriver{s: c, nc: in.nc}
+	c.mu.Lock()
+	c.conn, c.d = in.nc, d
+	c.mu.Unlock()
+	c.state.Store(ev | running)
+	d.start()
+}
+
+// descriptor returns the connection's descriptor if it has one that can be
+// driven by a loop.
+func (in incoming) descriptor() (fd int, ok bool) {
+	switch nc := in.nc.(type) {
+	case nil:
+		return in.fd, true
+	case *net.TCPConn:
+		return descriptorOf(nc)
+	case *net.UnixConn:
+		return descriptorOf(nc)
+	}
+	return 0, false
+}
+
+func descriptorOf(nc syscall.Conn) (fd int, ok bool) {
+	raw, err := nc.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	err = raw.Control(func(p uintptr) { fd = int(p) })
+	return fd, err == nil
+}
+
+// register adds a connection to the server's list. It reports false when the
+// server has begun to stop, so that nobody would look after the connection.
+func (s *Server) register(c *Stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.next, c.prev = &s.head, s.head.prev
+	c.prev.next, c.next.prev = c, c
+	s.live++
+	s.count++
+	return s.state == stateServing
+}
+
+// discard closes a registered connection that no driver has.
+func (s *Server) discard(c *Stream, in incoming) {
+	in.close()
+	if c.end.Reason == 0 {
+		c.end.Reason = Drained
+	}
+	c.state.Store(gone)
+	s.ended(c, &c.end)
+}
+
+// ended takes a connection off the list. It is the last thing that happens to it.
+func (s *Server) ended(c *Stream, end *CloseError) {
+	s.mu.Lock()
+	c.prev.next, c.next.prev = c.next, c.prev
+	s.live--
+	s.reasons[end.Reason]++
+	if c.status&sRefusing != 0 {
+		s.refusing--
+	}
+	if s.report != nil {
+		s.report.add(c, end, s.now())
+	}
+	last := s.live == 0 && s.report != nil
+	s.mu.Unlock()
+	if c.status&sAdmitted != 0 {
+		s.admit.leaveIP(c.peer.Addr())
+		s.admit.leave()
+	}
+	s.observe(Event{Kind: ConnEnded, Conn: c, Reason: end.Reason, Err: end.Err})
+	if last {
+		s.noneLeft()
+	}
+}
+
+// startHandshake runs PreConnect and the TLS handshake on a goroutine of the
+// connection's own, which owns its turn meanwhile.
+func (s *Server) startHandshake(c *Stream, nc net.Conn) {
+	c.mu.Lock()
+	c.conn, c.d = nc, &netDriver{s: c, nc: nc}
+	c.mu.Unlock()
+	c.state.Store(running)
+	s.mu.Lock()
+	s.shaking = append(s.shaking, c)
+	var oldest *Stream
+	if len(s.shaking) > s.settings().Handshakes {
+		oldest = s.shaking[0]
+	}
+	stopping := s.state != stateServing
+	s.mu.Unlock()
+	if oldest != nil {
+		oldest.cut(Shed, nil)
+	}
+	if stopping {
+		c.cut(Drained, nil)
+	}
+	s.work.Go(func() {
+		nc, why, err := s.handshake(c, nc)
+		s.mu.Lock()
+		if i := slices.Index(s.shaking, c); i >= 0 {
+			s.shaking = slices.Delete(s.shaking, i, i+1)
+		}
+		s.mu.Unlock()
+		c.mu.Lock()
+		if err != nil {
+			c.cutLocked(why, err)
+		}
+		dead := c.out.dead
+		c.mu.Unlock()
+		if dead {
+			c.bury()
+			return
+		}
+		s.drive(c, incoming{nc: nc}, evOpen|c.state.Load()&^running)
+	})
+}
+
+// handshake makes of an accepted connection one that can be used.
+func (s *Server) handshake(c *Stream, nc net.Conn) (_ net.Conn, why Reason, err error) {
+	ctx, cancel := s.handshakeContext(c)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	defer stop()
+	if s.PreConnect != nil {
+		made, err := s.preConnect(ctx, nc)
+		switch {
+		case ctx.Err() != nil:
+			return nil, HandshakeTimeout, ctx.Err()
+		case err != nil:
+			var p *PanicError
+			if errors.As(err, &p) {
+				return nil, Panicked, err
+			}
+			return nil, Denied, err
+		}
+		if made != nc {
+			nc = made
+			c.mu.Lock()
+			c.conn, c.d = nc, &netDriver{s: c, nc: nc}
+			c.mu.Unlock()
+		}
+	}
+	if s.TLS == nil {
+		return nc, 0, nil
+	}
+	t := tls.Server(&progressConn{nc, c}, s.TLS)
+	if err := t.HandshakeContext(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil, HandshakeTimeout, err
+		}
+		return nil, HandshakeFailed, err
+	}
+	return t, 0, nil
+}
+
+func (s *Server) handshakeContext(c *Stream) (context.Context, context.CancelFunc) {
+	if d := s.settings().Handshake; d < never {
+		return context.WithTimeout(c.Context(), d)
+	}
+	return context.WithCancel(c.Context())
+}
+
+func (s *Server) preConnect(ctx context.Context, nc net.Conn) (made net.Conn, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	made, err = s.PreConnect(ctx, nc)
+	if err == nil && made == nil {
+		err = fmt.Errorf("hythe: PreConnect returned neither a connection nor an error")
+	}
+	return made, err
+}

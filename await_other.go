@@ -1,0 +1,16 @@
+//go:build !unix
+
+package hythe
+
+import "net"
+
+// awaitRead blocks until a Read from nc would not, if nc has a way to say so.
+func awaitRead(nc net.Conn) error {
+	if c, ok := nc.(interface{ WaitRead() error }); ok {
+		return c.WaitRead()
+	}
+	return nil
+}
+
+// descriptorLimit is how many descriptors the process may have.
+func descriptorLimit() int { return 16 << 10 }

@@ -1,0 +1,155 @@
+package hythe
+
+import (
+	"net"
+	"os"
+
+	"github.com/hythe-go/hythe/internal/loop"
+)
+
+type worker = loop.Worker
+
+// loopDriver drives a connection on the server's epoll loops. It is the Stream
+// under another name, so that it needs no memory of its own and its methods are
+// nobody else's business.
+//
+// Between turns such a connection has no goroutine and no buffer.
+type loopDriver Stream
+
+var (
+	_ driver    = (*loopDriver)(nil)
+	_ loop.Task = (*loopDriver)(nil)
+)
+
+// Ready runs a turn, or leaves word for the one that is running.
+func (d *loopDriver) Ready(w *worker, ev loop.Events) {
+	s := (*Stream)(d)
+	var what uint32
+	if ev&(loop.Readable|loop.Hangup) != 0 {
+		what |= evReadable
+	}
+	if ev&(loop.PeerDone|loop.Hangup) != 0 {
+		what |= evPeerDone
+	}
+	if ev&(loop.Writable|loop.Hangup) != 0 {
+		what |= evWritable
+	}
+	if ev&loop.Expired != 0 {
+		what |= evClock
+	}
+	if s.acquire(what) {
+		s.turns(w)
+		return
+	}
+	// A turn is running, perhaps a long one.
+	if what&evWritable != 0 {
+		s.mu.Lock()
+		s.out.blocked = false
+		if !s.out.buried {
+			s.push(nil)
+		}
+		s.mu.Unlock()
+	}
+	if what&evPeerDone != 0 && s.state.Load()&late != 0 {
+		d.watchPeer()
+	}
+}
+
+// watchPeer ends the context of a connection whose turn is late and whose peer
+// has left. Events are hints, so it asks the kernel.
+func (d *loopDriver) watchPeer() {
+	s := (*Stream)(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out.buried {
+		return
+	}
+	switch hangup, done := s.node.Gone(); {
+	case hangup:
+		s.vanished(PeerReset)
+	case done && s.srv.CancelOnEOF:
+		s.vanished(PeerDone)
+	}
+}
+
+// Run runs a turn that was scheduled, and so is owned already.
+func (d *loopDriver) Run(w *worker) { (*Stream)(d).turns(w) }
+
+// Late says that a turn has been running for long.
+func (d *loopDriver) Late() {
+	(*Stream)(d).lateNow()
+	d.watchPeer()
+}
+
+func (d *loopDriver) read(b []byte) (int, error) { return d.node.Read(b) }
+
+func (d *loopDriver) push(*worker) {
+	s, o := (*Stream)(d), &d.out
+	var now int64
+	for {
+		b := o.first()
+		if len(b) == 0 {
+			return
+		}
+		var n int
+		var err error
+		if o.bounded || o.q.One() {
+			n, err = d.node.Write(b)
+		} else {
+			var pieces [16][]byte
+			n, err = d.node.WriteAll(o.q.Buffers(pieces[:0]))
+		}
+		switch {
+		case err == nil:
+			if now == 0 {
+				now = s.srv.now()
+			}
+			s.took(n, now)
+		case err == errAgain:
+			o.blocked = true
+			s.stall()
+			return
+		default:
+			s.writeFailed(err)
+			return
+		}
+	}
+}
+
+func (d *loopDriver) closeWrite() { d.node.CloseWrite() }
+
+// abort need not do anything where a turn will soon close the connection.
+func (d *loopDriver) abort() {
+	if d.state.Load()&late != 0 {
+		d.node.Abort()
+	}
+}
+
+func (d *loopDriver) close() {
+	if d.conn != nil {
+		d.node.Remove()
+		d.conn.Close()
+		return
+	}
+	d.node.Close()
+}
+
+func (d *loopDriver) schedule()    { d.node.Schedule() }
+func (d *loopDriver) arm(at int64) { d.node.Arm(at) }
+
+func (d *loopDriver) detach() (net.Conn, error) {
+	d.node.Remove()
+	if d.conn != nil {
+		return d.conn, nil
+	}
+	f := os.NewFile(uintptr(d.node.FD()), "")
+	defer f.Close()
+	return net.FileConn(f)
+}
+
+func (d *loopDriver) localAddr() net.Addr {
+	if d.conn != nil {
+		return d.conn.LocalAddr()
+	}
+	return d.node.LocalAddr()
+}

@@ -1,0 +1,225 @@
+package hythe
+
+import (
+	"io"
+	"runtime/debug"
+
+	"github.com/hythe-go/hythe/internal/loop"
+)
+
+// How a connection ends.
+//
+//	finish (in peace)      what was sent is flushed, then the connection is
+//	                       half-closed; when the peer has finished too, or the
+//	                       linger clock has run out, it is closed
+//	cut (now)              it is closed by the turn that is running, or by the
+//	                       next one
+//
+// The first reason counts, unless output is lost after it: a connection that
+// was to finish and is cut before everything has left ends for the reason that
+// cut it.
+
+// finish begins the connection's end in peace.
+func (s *Stream) finish(why Reason, err error) {
+	s.mu.Lock()
+	if s.end.Reason != 0 {
+		s.mu.Unlock()
+		return
+	}
+	s.end = CloseError{Reason: why, Err: err}
+	s.out.closed = true
+	s.gate.Or(gateEnding)
+	if s.out.wait != nil {
+		s.out.wait.Broadcast()
+	}
+	s.mu.Unlock()
+	s.signal(evEnd)
+}
+
+// cut ends the connection now.
+func (s *Stream) cut(why Reason, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cutLocked(why, err)
+}
+
+func (s *Stream) cutLocked(why Reason, err error) {
+	if s.out.dead {
+		return
+	}
+	if s.end.Reason == 0 || s.out.q.Len() > 0 {
+		s.end = CloseError{Reason: why, Err: err}
+	}
+	s.out.dead, s.out.closed = true, true
+	s.gate.Or(gateEnding)
+	if s.out.wait != nil {
+		s.out.wait.Broadcast()
+	}
+	s.d.abort()
+	s.settle()
+	s.signal(evEnd)
+}
+
+// settle makes the reason final and cancels the context. s.mu is held.
+func (s *Stream) settle() {
+	s.out.settled = true
+	if r := s.rare.Load(); r != nil {
+		s.end = *r.cancelled(s.endErr()) // an earlier cause has been seen already
+	}
+}
+
+// vanished cancels the context of a connection whose peer left while a hook is
+// running. The input that came before is still delivered.
+func (s *Stream) vanished(why Reason) {
+	if r := s.rare.Load(); r != nil {
+		r.cancelled(&CloseError{Reason: why})
+	}
+}
+
+// after is the last step of a round: it moves the connection elsewhere, ends
+// it, or ends a drained one. It reports whether the connection has ended.
+func (s *Stream) after(w *loop.Worker) (ended bool) {
+	gate := s.gate.Load()
+	if gate&gateEnding == 0 {
+		if gate&gateMoving != 0 {
+			return s.move(w)
+		}
+		s.retire()
+		if s.gate.Load()&gateEnding == 0 {
+			s.halfClose(w)
+			return false
+		}
+	}
+	s.mu.Lock()
+	s.push(w)
+	if !s.out.dead {
+		if s.out.q.Len() > 0 {
+			s.mu.Unlock()
+			return false
+		}
+		s.finished()
+	}
+	dead := s.out.dead
+	s.mu.Unlock()
+	if dead || s.lingered(w) {
+		s.bury()
+		return true
+	}
+	return false
+}
+
+// retire ends a connection that has nothing more to do.
+func (s *Stream) retire() {
+	if s.holds.Load() > 0 || s.gate.Load() != 0 {
+		return
+	}
+	switch {
+	case s.status&sEOFTold != 0:
+		s.finish(PeerDone, nil)
+	case s.status&sDraining != 0 && len(s.in) == 0 && s.status&sReadable == 0:
+		s.finish(Drained, nil)
+	}
+}
+
+// quiet reports whether nothing is owed to the peer and nothing is under way.
+func (s *Stream) quiet() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.in) == 0 && s.out.q.Len() == 0 && s.holds.Load() == 0 && s.status&sReadable == 0
+}
+
+// halfClose does what CloseWrite promised, once everything has left.
+func (s *Stream) halfClose(w *loop.Worker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := &s.out; o.closeWrite && !o.halfClosed {
+		s.push(w)
+		if o.q.Len() == 0 && !o.dead {
+			o.halfClosed = true
+			s.d.closeWrite()
+		}
+	}
+}
+
+// finished half-closes a connection all of whose output has left. s.mu is held.
+func (s *Stream) finished() {
+	if s.lingerTo != 0 {
+		return
+	}
+	s.settle()
+	now := s.srv.now()
+	s.lingerTo = now + 1
+	if s.status&(sEOF|sIdleAtDrain) != 0 {
+		return // there is no one, or nothing, to linger for
+	}
+	if !s.out.halfClosed {
+		s.out.halfClosed = true
+		s.d.closeWrite()
+	}
+	if linger := s.srv.settings().Linger; linger < never {
+		s.lingerTo = now + int64(linger)
+	}
+	s.d.arm(s.lingerTo)
+	s.status |= sReadable
+}
+
+// lingered reads and discards what still comes. It reports whether the
+// connection can be closed without harm to what was sent, or must be.
+func (s *Stream) lingered(w *loop.Worker) bool {
+	if s.status&(sEOF|sIdleAtDrain) != 0 || s.srv.now() >= s.lingerTo {
+		return true
+	}
+	for range maxReads {
+		switch _, err := s.d.read(w.Buf); err {
+		case nil:
+		case errAgain:
+			s.d.arm(s.lingerTo)
+			return false
+		case io.EOF:
+			s.status |= sEOF
+			return true
+		default:
+			return true
+		}
+	}
+	s.signal(evResume)
+	return false
+}
+
+// bury closes the connection and tells everybody. It is the last thing that is
+// done for it, by the owner of its last turn.
+func (s *Stream) bury() {
+	s.keep(nil)
+	s.mu.Lock()
+	s.out.dead, s.out.buried = true, true
+	s.settle()
+	end := s.endErr()
+	s.d.close()
+	if !s.out.writing { // else the writer does it
+		s.out.q.Release()
+	}
+	r := s.rare.Load()
+	s.mu.Unlock()
+
+	if s.status&sConnected != 0 && s.has(hasClosed) {
+		s.guarded(func() { s.proto.(closedHook).Closed(end) })
+	}
+	if r != nil {
+		for _, f := range r.closed(end) {
+			s.guarded(func() { f(end) })
+		}
+	}
+	s.state.Store(gone)
+	s.srv.ended(s, end)
+}
+
+// guarded calls f and survives its panic; the connection has ended for another
+// reason already.
+func (s *Stream) guarded(f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.srv.observe(Event{Kind: HookPanicked, Conn: s, Err: &PanicError{Value: v, Stack: debug.Stack()}})
+		}
+	}()
+	f()
+}

@@ -1,0 +1,307 @@
+package hythe
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync/atomic"
+)
+
+// How a connection moves: to TLS, out of the server, or to code that wants a
+// net.Conn, and back. All of that happens between two turns: no input is
+// delivered once it was asked for, what was sent before it leaves first, and
+// what has been read and not been used goes along.
+
+var errMoving = errors.New("hythe: the connection is being moved already")
+
+// startMove has move called, in the turn, when what was sent so far has left.
+func (s *Stream) startMove(move func() (givenAway bool)) error {
+	r := s.needRare()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch o := &s.out; {
+	case s.end.Reason != 0:
+		return s.endErr()
+	case o.bounded:
+		return errMoving
+	default:
+		o.bounded, o.upTo = true, o.q.Len()
+	}
+	r.move = move
+	s.gate.Or(gateMoving)
+	s.signal(evFlush)
+	return nil
+}
+
+// move does what was asked for, if everything has left. It reports whether the
+// caller has lost the turn.
+func (s *Stream) move(w *worker) (givenAway bool) {
+	s.mu.Lock()
+	s.push(w)
+	waiting := s.out.upTo > 0 || s.out.writing
+	s.mu.Unlock()
+	return !waiting && s.rare.Load().move()
+}
+
+// leaveDriver takes the connection from its driver, with what has been read.
+func (s *Stream) leaveDriver() (net.Conn, error) {
+	nc, err := s.d.detach()
+	if err != nil {
+		return nil, err
+	}
+	nc = withUnread(nc, s.in)
+	s.keep(nil)
+	s.status &^= sReadable | sFresh | sFin | sEOF
+	return nc, nil
+}
+
+// settleDown ends a move: d drives nc from now on.
+func (s *Stream) settleDown(nc net.Conn, d driver) {
+	s.mu.Lock()
+	s.conn, s.d = nc, d
+	s.out.bounded, s.out.blocked = false, false
+	s.mu.Unlock()
+	s.gate.And(^uint32(gateMoving))
+}
+
+// StartTLS makes the connection a TLS connection, as its server: the hook's
+// answer, if it sends one before calling StartTLS, is the last thing in clear.
+// Input that has come behind the message is taken for the beginning of the
+// handshake. Messages of other goroutines wait and are encrypted. When the
+// handshake has been done, under the handshake clock, the session goes on as it
+// was, and TLS tells about it; if it fails the connection ends, for the reason
+// HandshakeFailed or HandshakeTimeout. To be called in a hook.
+func (s *Stream) StartTLS(config *tls.Config) error {
+	return s.startMove(func() bool {
+		nc, err := s.leaveDriver()
+		if err != nil {
+			s.cut(PeerReset, err)
+			return false
+		}
+		plain := &netDriver{s: s, nc: nc}
+		s.mu.Lock()
+		s.conn, s.d = nc, plain
+		dead := s.out.dead
+		s.mu.Unlock()
+		s.srv.work.Go(func() {
+			next := plain
+			if !dead {
+				ctx, cancel := s.srv.handshakeContext(s)
+				t := tls.Server(&progressConn{nc, s}, config)
+				err := t.HandshakeContext(ctx)
+				switch {
+				case err == nil:
+					next = &netDriver{s: s, nc: t}
+				case ctx.Err() != nil:
+					s.cut(HandshakeTimeout, err)
+				default:
+					s.cut(HandshakeFailed, err)
+				}
+				cancel()
+			}
+			s.settleDown(next.nc, next)
+			s.mu.Lock()
+			s.push(nil)
+			if s.out.dead {
+				next.abort() // it was cut while it was nobody's
+			}
+			s.mu.Unlock()
+			s.rearm(s.srv.now())
+			if next.run() {
+				next.readAndRun()
+			}
+		})
+		return true
+	})
+}
+
+// Detach takes the connection out of the server: when what was sent has left,
+// it ends, for the reason Detached, and then f is called with it, on a
+// goroutine of its own. What was read and not used is what f reads first. The
+// server knows nothing of the connection any more; f must close it. f is not
+// called if the connection ends before. To be called in a hook.
+func (s *Stream) Detach(f func(net.Conn)) error {
+	return s.startMove(func() bool {
+		nc, err := s.leaveDriver()
+		if err != nil {
+			s.cut(PeerReset, err)
+			return false
+		}
+		s.settleDown(nc, noDriver{})
+		s.cut(Detached, nil)
+		s.bury()
+		go f(nc) // the program's from here on
+		return true
+	})
+}
+
+// noDriver stands in when there is no connection any more.
+type noDriver struct{}
+
+func (noDriver) read([]byte) (int, error)  { return 0, io.EOF }
+func (noDriver) push(*worker)              {}
+func (noDriver) closeWrite()               {}
+func (noDriver) abort()                    {}
+func (noDriver) close()                    {}
+func (noDriver) schedule()                 {}
+func (noDriver) arm(int64)                 {}
+func (noDriver) detach() (net.Conn, error) { return nil, net.ErrClosed }
+func (noDriver) localAddr() net.Addr       { return nil }
+
+// A Taken is a connection that a Protocol took out of its turns, as a net.Conn.
+// It is still the server's: counted, bounded by the write stall clock and by
+// its lifetime, ended by Close, waited for by a drain, and closed when the
+// function that it was given to returns. Posted, Draining and Closed are still
+// called.
+type Taken struct {
+	net.Conn
+	s     *Stream
+	moved atomic.Bool
+}
+
+// Take hands the connection to f, on a goroutine of its own, when what was sent
+// has left. What was read and not used is what f reads first. Nothing can be
+// sent through the Stream meanwhile. The connection counts as held. When f
+// returns the connection is closed, for the reason Finished, unless f has called
+// Moor. To be called in a hook, or in Open.
+func (s *Stream) Take(f func(t *Taken)) error {
+	return s.startMove(func() bool {
+		nc, err := s.leaveDriver()
+		if err != nil {
+			s.cut(PeerReset, err)
+			return false
+		}
+		s.holds.Add(1)
+		s.gate.Or(gateTaken)
+		s.settleDown(nc, &netDriver{s: s, nc: nc, taken: true})
+		s.mu.Lock()
+		s.out.closed, s.out.taken = true, true
+		s.mu.Unlock()
+		s.rearm(s.srv.now())
+		t := &Taken{Conn: nc, s: s}
+		s.srv.work.Go(func() {
+			defer t.Close()
+			defer func() {
+				if v := recover(); v != nil {
+					s.cut(Panicked, &PanicError{Value: v, Stack: debug.Stack()})
+				}
+			}()
+			f(t)
+		})
+		return false
+	})
+}
+
+// Stream returns the connection's Stream.
+func (t *Taken) Stream() *Stream { return t.s }
+
+// NetConn returns the connection without the server's counting and clocks.
+func (t *Taken) NetConn() net.Conn { return t.Conn }
+
+func (t *Taken) Read(b []byte) (int, error) {
+	n, err := t.Conn.Read(b)
+	if n > 0 {
+		t.s.bytesIn.Add(uint64(n))
+		t.s.active.Store(t.s.srv.now())
+	}
+	return n, err
+}
+
+func (t *Taken) Write(b []byte) (n int, err error) {
+	s := t.s
+	s.mu.Lock()
+	s.stall()
+	s.mu.Unlock()
+	for n < len(b) && err == nil {
+		var k int
+		k, err = t.Conn.Write(b[n:min(len(b), n+64<<10)])
+		n += k
+		s.bytesOut.Add(uint64(k))
+		now := s.srv.now()
+		s.stalled.Store(now)
+		s.active.Store(now)
+	}
+	s.stalled.Store(0)
+	return n, err
+}
+
+// CloseWrite half-closes the connection.
+func (t *Taken) CloseWrite() error { return closeWriteOf(t.Conn) }
+
+// Close ends the connection, for the reason Finished. After Moor it does
+// nothing.
+func (t *Taken) Close() error {
+	if !t.moved.Swap(true) {
+		t.s.cut(Finished, nil)
+	}
+	return nil
+}
+
+// Moor gives the connection back to its turns: Input is called when something
+// comes, and until then the connection costs as little as any other. t must not
+// be used any more. No bytes that were read can be given back.
+func (t *Taken) Moor() error {
+	if t.moved.Swap(true) {
+		return net.ErrClosed
+	}
+	s := t.s
+	return s.startMove(func() bool {
+		s.mu.Lock()
+		s.out.closed, s.out.taken = false, false
+		dead := s.out.dead
+		s.mu.Unlock()
+		if dead {
+			return false
+		}
+		s.d.(*netDriver).retire()
+		s.holds.Add(-1)
+		s.active.Store(s.srv.now())
+		s.gate.And(^uint32(gateTaken))
+		if fd, ok := (incoming{nc: t.Conn}).descriptor(); ok && s.srv.loops != nil {
+			s.settleDown(t.Conn, (*loopDriver)(s))
+			if err := s.srv.loops.Add(&s.node, (*loopDriver)(s), fd); err == nil {
+				s.rearm(s.srv.now())
+				return false
+			}
+		}
+		d := &netDriver{s: s, nc: t.Conn}
+		s.settleDown(t.Conn, d)
+		s.rearm(s.srv.now())
+		if d.becomeReader() {
+			s.srv.work.Go(d.readAndRun)
+		}
+		return false
+	})
+}
+
+// retire stops a driver that has no reader.
+func (d *netDriver) retire() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopped = true
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+}
+
+// NetConns makes a Service of a function that is given each connection as a
+// net.Conn. The connection is closed when it returns. The reason is Finished,
+// or Failed if it returned an error. ctx is the Stream's Context.
+func NetConns(f func(ctx context.Context, nc net.Conn) error) Service {
+	return ServiceFunc(func(s *Stream) (Protocol, error) {
+		err := s.Take(func(t *Taken) {
+			if err := f(s.Context(), t); err != nil && !t.moved.Swap(true) {
+				s.cut(Failed, err)
+			}
+		})
+		return takenProtocol{}, err
+	})
+}
+
+// takenProtocol belongs to a connection that is never in a turn.
+type takenProtocol struct{}
+
+func (takenProtocol) Input(src []byte, eof bool) (int, error) { return 0, nil }

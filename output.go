@@ -1,0 +1,194 @@
+package hythe
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/hythe-go/hythe/internal/loop"
+)
+
+// ownBytes is the size from which a message is not copied into the queue.
+const ownBytes = 16 << 10
+
+// sendMode says what happens when the queue is full.
+type sendMode uint8
+
+const (
+	sendWait sendMode = iota // wait for room
+	sendTry                  // ErrFull
+)
+
+// send puts b on the output queue. owned says that the queue may keep b.
+func (s *Stream) send(b []byte, mode sendMode, owned bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := &s.out
+	for o.closed || s.congested() {
+		if err := o.closedErr(s); err != nil {
+			return err
+		}
+		s.push(nil)
+		if !s.congested() {
+			continue
+		}
+		if mode == sendTry {
+			return ErrFull
+		}
+		s.gate.Or(gateHeld)
+		s.waitOutput()
+	}
+	if owned && len(b) >= ownBytes {
+		o.q.AppendOwned(b)
+	} else {
+		o.q.Append(b)
+	}
+	s.sent(mode)
+	return nil
+}
+
+// sent does what follows an addition to the queue. s.mu is held.
+func (s *Stream) sent(mode sendMode) {
+	o := &s.out
+	if !o.full && o.q.Len() >= s.srv.settings().HighWater {
+		o.full = true
+		if s.has(hasHighWater) {
+			s.signal(evHigh)
+		}
+	}
+	if o.full && mode == sendWait {
+		s.gate.Or(gateHeld) // the sender's input waits for its output
+	}
+	if !s.leaveToTurn(evFlush) {
+		s.push(nil)
+	}
+}
+
+// congested reports whether Send has to wait: between the marks, or because the
+// budget is used up and this connection has its share. s.mu is held.
+func (s *Stream) congested() bool {
+	o := &s.out
+	return o.full || o.q.Len() >= 4<<10 && s.srv.budget.Exhausted()
+}
+
+// waitOutput waits for a change of the output side. s.mu is held.
+func (s *Stream) waitOutput() {
+	if s.out.wait == nil {
+		s.out.wait = sync.NewCond(&s.mu)
+	}
+	s.out.wait.Wait()
+}
+
+// push gives the kernel what it will take without blocking. w is the worker of
+// the turn that it is called from, nil outside. s.mu is held.
+func (s *Stream) push(w *loop.Worker) {
+	o := &s.out
+	if o.blocked || o.writing || o.dead || o.q.Len() == 0 || o.bounded && o.upTo == 0 {
+		return
+	}
+	s.d.push(w)
+}
+
+// first returns the first bytes that may leave, nil when there are none. s.mu
+// is held.
+func (o *output) first() []byte {
+	b := o.q.First()
+	if o.bounded {
+		b = b[:min(len(b), o.upTo)]
+	}
+	return b
+}
+
+// took records that the kernel took n bytes of the queue. s.mu is held.
+func (s *Stream) took(n int, now int64) {
+	o := &s.out
+	o.q.Advance(n)
+	o.upTo -= n
+	s.active.Store(now)
+	s.bytesOut.Add(uint64(n))
+	if s.stalled.Load() != 0 {
+		s.stalled.Store(now)
+	}
+	if o.q.Len() == 0 {
+		s.stalled.Store(0)
+		if s.has(hasFlushed) {
+			s.signal(evFlushed)
+		}
+	}
+	if o.full && o.q.Len() <= s.srv.settings().LowWater {
+		o.full = false
+		if s.has(hasLowWater) {
+			s.signal(evLow)
+		}
+	}
+	if s.gate.Load()&gateHeld != 0 && !s.congested() {
+		s.gate.And(^uint32(gateHeld))
+		s.signal(evResume)
+	}
+	if o.wait != nil {
+		o.wait.Broadcast()
+	}
+	if len(o.first()) == 0 && (o.closeWrite || o.bounded || s.end.Reason != 0) {
+		s.signal(evFlush) // the next step waits for this
+	}
+}
+
+// stall starts the write stall clock. s.mu is held.
+func (s *Stream) stall() {
+	if s.stalled.Load() == 0 {
+		now := s.srv.now()
+		s.stalled.Store(now)
+		s.armAfter(now, s.srv.settings().WriteStall)
+	}
+}
+
+// writeFailed records that the connection can no longer be written to. s.mu is
+// held.
+func (s *Stream) writeFailed(err error) {
+	if !s.out.dead {
+		s.cutLocked(PeerReset, err)
+	}
+}
+
+// Write queues b, in order with everything else that is sent, waiting for room
+// as Send does. It makes a Stream, and so a Conn, an io.Writer: io.Copy to it
+// goes at the peer's pace. It returns a *CloseError once nothing can be sent.
+// b is copied.
+func (s *Stream) Write(b []byte) (n int, err error) {
+	const piece = 32 << 10
+	for {
+		k := min(len(b)-n, piece)
+		if err := s.send(b[n:n+k], sendWait, false); err != nil {
+			return n, err
+		}
+		if n += k; n == len(b) {
+			return n, nil
+		}
+	}
+}
+
+// TryWrite queues b whole or not at all: it returns ErrFull between the marks.
+// It never blocks. b is copied.
+func (s *Stream) TryWrite(b []byte) error { return s.send(b, sendTry, false) }
+
+// Flush waits until the kernel has taken everything that was sent so far. It
+// gives up when the connection ends, with a *CloseError; the write stall clock
+// sees to it that one or the other happens. Output is flushed at the end of
+// each turn, or a millisecond into a long one, so few programs need it.
+func (s *Stream) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for target := s.bytesOut.Load() + uint64(s.out.q.Len()); ; s.waitOutput() {
+		s.push(nil)
+		if s.bytesOut.Load() >= target {
+			return nil
+		}
+		if s.out.dead {
+			return s.endErr()
+		}
+	}
+}
+
+// errAgain is a driver's answer when there is nothing to read, or no room.
+var errAgain = loop.ErrAgain
+
+func isAgain(err error) bool { return errors.Is(err, errAgain) }
