@@ -33,12 +33,12 @@ func (s *Server) accept(l *listen.Listener) error {
 			var fd int
 			var peer netip.AddrPort
 			if fd, peer, err = l.AcceptFD(admit, s.admit.leave); err == nil {
-				s.admitted(s.newStream(peer), incoming{fd: fd}, admit != nil || s.makeRoom())
+				s.admitted(s.newStream(peer, incoming{fd: fd}), admit != nil || s.makeRoom())
 			}
 		} else {
 			var nc net.Conn
 			if nc, err = l.Accept(); err == nil {
-				s.admitted(s.newStream(addrPort(nc.RemoteAddr())), incoming{nc: nc}, s.awaitRoom())
+				s.admitted(s.newStream(addrPort(nc.RemoteAddr()), incoming{nc: nc}), s.awaitRoom())
 			}
 		}
 		switch {
@@ -133,14 +133,6 @@ type incoming struct {
 	nc net.Conn
 }
 
-func (in incoming) close() {
-	if in.nc != nil {
-		in.nc.Close()
-	} else {
-		closeFD(in.fd)
-	}
-}
-
 func addrPort(a net.Addr) netip.AddrPort {
 	if a, ok := a.(*net.TCPAddr); ok {
 		return a.AddrPort()
@@ -148,86 +140,104 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-func (s *Server) newStream(peer netip.AddrPort) *Stream {
+// newStream makes the Stream of an accepted connection. The caller owns its
+// turn, until drive or bury.
+func (s *Server) newStream(peer netip.AddrPort, in incoming) *Stream {
 	now := s.now()
 	c := &Stream{srv: s, id: s.lastID.Add(1), peer: peer, opened: now}
 	c.active.Store(now)
+	c.state.Store(running)
 	c.out.q.Budget = &s.budget
+	s.place(c, in, !s.secures())
 	return c
 }
 
+// place gives a connection its driver, which does nothing yet. ready says that
+// it is the one for its turns, not only for a handshake.
+func (s *Server) place(c *Stream, in incoming, ready bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn = in.nc
+	if ready && s.loops != nil {
+		if fd, ok := in.descriptor(); ok {
+			c.d = (*loopDriver)(c)
+			s.loops.Prepare(&c.node, (*loopDriver)(c), fd)
+			return
+		}
+	}
+	c.d = &netDriver{s: c, nc: in.nc}
+}
+
+// secures reports whether connections are talked to before their first turn.
+func (s *Server) secures() bool { return s.PreConnect != nil || s.TLS != nil }
+
 // admitted starts a connection that was accepted; room says whether a place was
 // taken for it.
-func (s *Server) admitted(c *Stream, in incoming, room bool) {
+func (s *Server) admitted(c *Stream, room bool) {
 	if room && !s.admit.enterIP(c.peer.Addr()) {
 		s.admit.leave()
 		room = false
 	}
 	if !room {
-		s.refuse(c, in)
+		s.refuse(c)
 		return
 	}
 	c.status |= sAdmitted
 	if !s.register(c) {
-		s.discard(c, in)
+		c.cut(Drained, nil)
+		c.bury()
 		return
 	}
 	s.observe(Event{Kind: ConnAccepted, Conn: c})
-	if in.nc != nil && (s.PreConnect != nil || s.TLS != nil) {
-		s.startHandshake(c, in.nc)
+	if s.secures() {
+		s.startHandshake(c)
 		return
 	}
-	s.drive(c, in, evOpen)
+	s.drive(c, evOpen)
 }
 
 // refuse tells a connection that there is no room for it.
-func (s *Server) refuse(c *Stream, in incoming) {
+func (s *Server) refuse(c *Stream) {
 	s.mu.Lock()
 	tell := len(s.Farewell) > 0 && s.TLS == nil && s.refusing < maxRefusing && s.state == stateServing
 	if tell {
 		s.refusing++
+		c.status |= sRefusing
 	}
 	s.mu.Unlock()
-	c.end = CloseError{Reason: Refused}
-	stopping := !s.register(c)
+	s.register(c)
 	s.observe(Event{Kind: ConnRefused, Conn: c})
-	if !tell || stopping {
-		s.discard(c, in)
+	if !tell {
+		c.cut(Refused, nil)
+		c.bury()
 		return
 	}
-	c.status |= sRefusing
+	c.mu.Lock()
 	c.out.q.Append(s.Farewell)
-	c.out.closed = true
-	c.gate.Store(gateEnding)
-	s.drive(c, in, evEnd)
+	c.mu.Unlock()
+	c.finish(Refused, nil)
+	s.drive(c, evEnd)
 }
 
-// drive hands a connection to a driver, with the first events of its life.
-func (s *Server) drive(c *Stream, in incoming, ev uint32) {
-	if s.loops != nil {
-		if fd, ok := in.descriptor(); ok {
-			c.mu.Lock()
-			c.conn, c.d = in.nc, (*loopDriver)(c)
-			c.mu.Unlock()
-			c.state.Store(ev)
-			if err := s.loops.Add(&c.node, (*loopDriver)(c), fd); err == nil {
-				return
-			} else if in.nc == nil {
-				c.end = CloseError{Reason: PeerReset, Err: err}
-				s.discard(c, in)
-				return
-			}
+// drive has the connection's driver take over the turn, with the first events
+// of the connection's life.
+func (s *Server) drive(c *Stream, ev uint32) {
+	had := c.state.Or(ev)
+	switch d := c.d.(type) {
+	case *netDriver:
+		d.start()
+	case *loopDriver:
+		if err := c.node.Add(); err != nil {
+			c.cut(Failed, err)
+			c.bury()
+			return
+		}
+		// The loop soon tells that there is room to write, and that is the
+		// first turn; unless something has happened already.
+		if !c.state.CompareAndSwap(had|ev, (had|ev)&^running) {
+			c.node.Schedule()
 		}
 	}
-	if in.nc == nil {
-		panic("hythe: a bare descriptor without loops")
-	}
-	d := &netDriver{s: c, nc: in.nc}
-	c.mu.Lock()
-	c.conn, c.d = in.nc, d
-	c.mu.Unlock()
-	c.state.Store(ev | running)
-	d.start()
 }
 
 // descriptor returns the connection's descriptor if it has one that can be
@@ -265,16 +275,6 @@ func (s *Server) register(c *Stream) bool {
 	return s.state == stateServing
 }
 
-// discard closes a registered connection that no driver has.
-func (s *Server) discard(c *Stream, in incoming) {
-	in.close()
-	if c.end.Reason == 0 {
-		c.end.Reason = Drained
-	}
-	c.state.Store(gone)
-	s.ended(c, &c.end)
-}
-
 // ended takes a connection off the list. It is the last thing that happens to it.
 func (s *Server) ended(c *Stream, end *CloseError) {
 	s.mu.Lock()
@@ -284,7 +284,7 @@ func (s *Server) ended(c *Stream, end *CloseError) {
 	if c.status&sRefusing != 0 {
 		s.refusing--
 	}
-	if s.report != nil {
+	if s.report != nil && !s.reported {
 		s.report.add(c, end, s.now())
 	}
 	last := s.live == 0 && s.report != nil
@@ -301,16 +301,13 @@ func (s *Server) ended(c *Stream, end *CloseError) {
 
 // startHandshake runs PreConnect and the TLS handshake on a goroutine of the
 // connection's own, which owns its turn meanwhile.
-func (s *Server) startHandshake(c *Stream, nc net.Conn) {
-	c.mu.Lock()
-	c.conn, c.d = nc, &netDriver{s: c, nc: nc}
-	c.mu.Unlock()
-	c.state.Store(running)
+func (s *Server) startHandshake(c *Stream) {
 	s.mu.Lock()
 	s.shaking = append(s.shaking, c)
 	var oldest *Stream
 	if len(s.shaking) > s.settings().Handshakes {
 		oldest = s.shaking[0]
+		s.shaking = slices.Delete(s.shaking, 0, 1)
 	}
 	stopping := s.state != stateServing
 	s.mu.Unlock()
@@ -321,7 +318,7 @@ func (s *Server) startHandshake(c *Stream, nc net.Conn) {
 		c.cut(Drained, nil)
 	}
 	s.work.Go(func() {
-		nc, why, err := s.handshake(c, nc)
+		nc, why, err := s.handshake(c, c.conn)
 		s.mu.Lock()
 		if i := slices.Index(s.shaking, c); i >= 0 {
 			s.shaking = slices.Delete(s.shaking, i, i+1)
@@ -337,7 +334,8 @@ func (s *Server) startHandshake(c *Stream, nc net.Conn) {
 			c.bury()
 			return
 		}
-		s.drive(c, incoming{nc: nc}, evOpen|c.state.Load()&^running)
+		s.place(c, incoming{nc: nc}, true)
+		s.drive(c, evOpen)
 	})
 }
 
@@ -361,9 +359,7 @@ func (s *Server) handshake(c *Stream, nc net.Conn) (_ net.Conn, why Reason, err 
 		}
 		if made != nc {
 			nc = made
-			c.mu.Lock()
-			c.conn, c.d = nc, &netDriver{s: c, nc: nc}
-			c.mu.Unlock()
+			s.place(c, incoming{nc: nc}, false)
 		}
 	}
 	if s.TLS == nil {

@@ -4,6 +4,7 @@ package hythe
 
 import (
 	"net"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,11 +21,19 @@ func awaitRead(nc net.Conn) error {
 		if err != nil {
 			return err
 		}
-		return raw.Read(func(fd uintptr) bool {
+		var failed error // looking takes a pending error away
+		err = raw.Read(func(fd uintptr) bool {
 			var b [1]byte
-			_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK)
-			return err != unix.EAGAIN
+			_, _, errno := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK)
+			if errno != nil && errno != unix.EINTR && errno != unix.EAGAIN {
+				failed = os.NewSyscallError("recvfrom", errno)
+			}
+			return errno != unix.EAGAIN
 		})
+		if err == nil {
+			err = failed
+		}
+		return err
 	}
 	return nil
 }

@@ -12,6 +12,22 @@ func (s *Stream) armAfter(now int64, d time.Duration) {
 	}
 }
 
+// stallClock is what of rearm concerns a connection whose turn is running, and
+// may be waiting for output to leave.
+func (s *Stream) stallClock() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stalled, d := s.stalled.Load(), s.srv.settings().WriteStall
+	if stalled == 0 || d >= never || s.out.buried {
+		return
+	}
+	if s.srv.now() >= stalled+int64(d) {
+		s.cutLocked(WriteStalled, nil)
+		return
+	}
+	s.d.arm(stalled + int64(d))
+}
+
 // rearm ends the connection if one of its clocks has run out, and otherwise has
 // them looked at when the next one will. Turn only.
 func (s *Stream) rearm(now int64) {

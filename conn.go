@@ -53,6 +53,7 @@ type Conn[In, Out any] struct {
 	*Stream
 	framing atomic.Pointer[framing[In, Out]]
 	talk    *conversation[In, Out] // nil in the event form
+	need    int                    // input shorter than this cannot be decoded. Turn only
 }
 
 // framing is a codec in use: by all connections of a service, unless it keeps
@@ -144,6 +145,8 @@ func (c *Conn[In, Out]) SetCodec(to codec.Codec[In, Out]) error {
 		return err
 	}
 	c.framing.Store(f.forConn())
+	c.need = 0
+	c.status |= sFresh
 	return nil
 }
 
@@ -199,7 +202,6 @@ type sessions[In, Out any] struct {
 type session[In, Out any] struct {
 	c    Conn[In, Out]
 	user Session[In, Out]
-	need int  // input shorter than this cannot be decoded
 	eof  bool // InputClosed was called
 }
 
@@ -276,10 +278,10 @@ func (p *session[In, Out]) Closed(why error) {
 
 // Input decodes and delivers, until no message is left or the gate closes.
 func (p *session[In, Out]) Input(src []byte, eof bool) (n int, err error) {
-	if len(src) < p.need && !eof {
+	if len(src) < p.c.need && !eof {
 		return 0, nil
 	}
-	p.need = 0
+	p.c.need = 0
 	var count uint64
 	defer func() { p.c.frames.Add(count) }()
 	for !p.c.Yield() {
@@ -297,7 +299,7 @@ func (p *session[In, Out]) Input(src []byte, eof bool) (n int, err error) {
 			return n, p.inputClosed()
 		}
 		if need, short := shortBy(err); short && !eof {
-			p.need = need
+			p.c.need = need
 			return n, nil
 		}
 		return n, p.failed(err, eof)

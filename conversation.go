@@ -37,7 +37,6 @@ type conversation[In, Out any] struct {
 
 	src      []byte // input of this turn
 	used     int    // of src
-	need     int    // input shorter than this cannot be decoded
 	eof      bool   // nothing comes behind src
 	draining bool
 	ended    error // why nothing can be received any more
@@ -59,7 +58,7 @@ func (s *conversations[In, Out]) Open(st *Stream) (Protocol, error) {
 	return p, nil
 }
 
-func (p *conversation[In, Out]) hooks() hookSet { return hasDraining | hasClosed }
+func (p *conversation[In, Out]) hooks() hookSet { return hasClosed }
 
 // run lets the function go on until it waits for input or returns.
 func (p *conversation[In, Out]) run() {
@@ -85,21 +84,21 @@ func (p *conversation[In, Out]) run() {
 }
 
 func (p *conversation[In, Out]) Input(src []byte, eof bool) (n int, err error) {
-	if len(src) < p.need && !eof {
+	if len(src) < p.c.need && !eof {
 		return 0, nil
 	}
-	p.src, p.used, p.need, p.eof = src, 0, 0, eof
+	p.c.need = 0
+	p.src, p.eof = src, eof
 	p.run()
-	p.src = nil
-	return p.used, nil
+	n, p.src, p.used = p.used, nil, 0
+	return n, nil
 }
 
-// Draining ends the wait of a function that waits between two messages.
-func (p *conversation[In, Out]) Draining() {
+// lastCall ends the wait of a function that waits between two messages while
+// the server drains and nothing more has come.
+func (p *conversation[In, Out]) lastCall() {
 	p.draining = true
-	if len(p.c.in) == 0 {
-		p.run()
-	}
+	p.run()
 }
 
 // Closed lets the function finish.
@@ -125,7 +124,7 @@ func (p *conversation[In, Out]) receive() (msg In, err error) {
 			need, short := shortBy(err)
 			switch {
 			case short && !p.eof:
-				p.need = need
+				p.c.need = need
 			case short:
 				p.err = BadInput(io.ErrUnexpectedEOF)
 				return msg, p.err

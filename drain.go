@@ -121,6 +121,7 @@ func (s *Server) drain(ctx context.Context) {
 	for c := s.head.next; c != &s.head; c = c.next {
 		s.report.Cut = append(s.report.Cut, infoOf(c, DrainTimeout, now)) // its hook still runs
 	}
+	s.reported = true
 	s.report.Elapsed = time.Since(began)
 	if len(s.report.Cut) > 0 {
 		s.stopErr = &DrainError{Report: *s.report, Err: context.Cause(ctx)}

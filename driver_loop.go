@@ -31,17 +31,26 @@ func (d *loopDriver) Ready(w *worker, ev loop.Events) {
 	if ev&(loop.PeerDone|loop.Hangup) != 0 {
 		what |= evPeerDone
 	}
-	if ev&(loop.Writable|loop.Hangup) != 0 {
-		what |= evWritable
+	if ev&loop.Hangup != 0 || ev&loop.Writable != 0 && s.stalled.Load() != 0 {
+		what |= evWritable // it is told along with every event; see push
 	}
 	if ev&loop.Expired != 0 {
 		what |= evClock
+	}
+	if what == 0 {
+		if s.state.Load() == 0 {
+			return
+		}
+		what = evResume // drive wants to know that somebody was here
 	}
 	if s.acquire(what) {
 		s.turns(w)
 		return
 	}
 	// A turn is running, perhaps a long one.
+	if what&evClock != 0 {
+		s.stallClock()
+	}
 	if what&evWritable != 0 {
 		s.mu.Lock()
 		s.out.blocked = false
@@ -83,9 +92,12 @@ func (d *loopDriver) Late() {
 
 func (d *loopDriver) read(b []byte) (int, error) { return d.node.Read(b) }
 
-func (d *loopDriver) push(*worker) {
+func (d *loopDriver) push(w *worker) {
 	s, o := (*Stream)(d), &d.out
 	var now int64
+	if w != nil {
+		now = w.Now
+	}
 	for {
 		b := o.first()
 		if len(b) == 0 {
@@ -104,10 +116,15 @@ func (d *loopDriver) push(*worker) {
 			if now == 0 {
 				now = s.srv.now()
 			}
+			o.blocked = false
 			s.took(n, now)
-		case err == errAgain:
-			o.blocked = true
+		case err == errAgain && !o.blocked:
+			// Ready does not look at writable while stalled is not set, so the
+			// room may have come unnoticed before it was: try once more.
 			s.stall()
+			o.blocked = true
+			continue
+		case err == errAgain:
 			return
 		default:
 			s.writeFailed(err)

@@ -66,7 +66,9 @@ func (d *netDriver) readAndRun() {
 		if !d.s.acquire(evReadable) {
 			// A turn is running; who runs it takes the role afterwards.
 			if hangup != 0 {
+				d.s.mu.Lock()
 				d.s.vanished(hangup)
+				d.s.mu.Unlock()
 			}
 			return
 		}
@@ -325,7 +327,11 @@ func (d *netDriver) clock() {
 	d.mu.Lock()
 	d.timerAt = 0
 	d.mu.Unlock()
-	d.s.signal(evClock)
+	if d.s.acquire(evClock) {
+		d.start()
+	} else {
+		d.s.stallClock()
+	}
 }
 
 func (d *netDriver) detach() (net.Conn, error) {

@@ -55,8 +55,8 @@ func (s *Stream) cutLocked(why Reason, err error) {
 	if s.out.wait != nil {
 		s.out.wait.Broadcast()
 	}
-	s.d.abort()
 	s.settle()
+	s.d.abort()
 	s.signal(evEnd)
 }
 
@@ -70,7 +70,11 @@ func (s *Stream) settle() {
 
 // vanished cancels the context of a connection whose peer left while a hook is
 // running. The input that came before is still delivered.
+// s.mu is held.
 func (s *Stream) vanished(why Reason) {
+	if s.out.dead || s.out.settled {
+		return
+	}
 	if r := s.rare.Load(); r != nil {
 		r.cancelled(&CloseError{Reason: why})
 	}
@@ -86,7 +90,6 @@ func (s *Stream) after(w *loop.Worker) (ended bool) {
 		}
 		s.retire()
 		if s.gate.Load()&gateEnding == 0 {
-			s.halfClose(w)
 			return false
 		}
 	}
@@ -117,28 +120,22 @@ func (s *Stream) retire() {
 	case s.status&sEOFTold != 0:
 		s.finish(PeerDone, nil)
 	case s.status&sDraining != 0 && len(s.in) == 0 && s.status&sReadable == 0:
+		if p, ok := s.proto.(lastCaller); ok {
+			p.lastCall()
+			return
+		}
 		s.finish(Drained, nil)
 	}
 }
+
+// lastCaller is a Protocol that ends the connection itself when it is drained.
+type lastCaller interface{ lastCall() }
 
 // quiet reports whether nothing is owed to the peer and nothing is under way.
 func (s *Stream) quiet() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.in) == 0 && s.out.q.Len() == 0 && s.holds.Load() == 0 && s.status&sReadable == 0
-}
-
-// halfClose does what CloseWrite promised, once everything has left.
-func (s *Stream) halfClose(w *loop.Worker) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if o := &s.out; o.closeWrite && !o.halfClosed {
-		s.push(w)
-		if o.q.Len() == 0 && !o.dead {
-			o.halfClosed = true
-			s.d.closeWrite()
-		}
-	}
 }
 
 // finished half-closes a connection all of whose output has left. s.mu is held.

@@ -1,6 +1,12 @@
 package hythe
 
-import "sync"
+import (
+	"bytes"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+)
 
 // SlowPolicy says what happens to a member of a Group whose output queue is
 // full when a message is broadcast.
@@ -20,44 +26,67 @@ const (
 // for concurrent use, in hooks too.
 type Group[Out any] struct {
 	mu      sync.Mutex
-	members map[*Stream]func() encoder[Out]
+	members map[*Stream]member[Out]
 	dropped uint64
+}
+
+type member[Out any] struct {
+	Member[Out]
+	forget func() bool // takes the OnClose function back
+}
+
+// A Member is a connection that can join a Group: a *Conn[In, Out], for any In.
+type Member[Out any] interface {
+	TrySend(msg Out) error
+	encoder() encoder[Out]
+	stream() *Stream
 }
 
 // encoder is a member's framing. Members with the same one share the bytes.
 type encoder[Out any] interface {
 	encode(msg Out, mode sendMode, use func([]byte) (bool, error)) error
+	perConn() bool
 }
 
-// A Member is a connection that can join a Group: a *Conn[In, Out], for any In.
-type Member[Out any] interface {
-	codecOut() encoder[Out]
-	stream() *Stream
-}
+func (f *framing[In, Out]) perConn() bool { return f.stateful }
 
-func (c *Conn[In, Out]) codecOut() encoder[Out] { return c.framing.Load() }
-func (c *Conn[In, Out]) stream() *Stream        { return c.Stream }
+func (c *Conn[In, Out]) encoder() encoder[Out] { return c.framing.Load() }
+func (c *Conn[In, Out]) stream() *Stream       { return c.Stream }
 
 // Join adds m to the group until it ends or leave is called. Joining twice is
 // joining once.
 func (g *Group[Out]) Join(m Member[Out]) (leave func()) {
 	s := m.stream()
+	leave = func() { g.leave(s) }
 	g.mu.Lock()
 	if g.members == nil {
-		g.members = make(map[*Stream]func() encoder[Out])
+		g.members = make(map[*Stream]member[Out])
 	}
 	_, again := g.members[s]
-	g.members[s] = m.codecOut
-	g.mu.Unlock()
-	leave = func() {
-		g.mu.Lock()
-		delete(g.members, s)
-		g.mu.Unlock()
-	}
 	if !again {
-		s.OnClose(func(error) { leave() })
+		g.members[s] = member[Out]{Member: m}
+	}
+	g.mu.Unlock()
+	if again {
+		return leave
+	}
+	forget := s.OnClose(func(error) { g.leave(s) })
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, still := g.members[s]; still {
+		g.members[s] = member[Out]{m, forget}
 	}
 	return leave
+}
+
+func (g *Group[Out]) leave(s *Stream) {
+	g.mu.Lock()
+	m := g.members[s]
+	delete(g.members, s)
+	g.mu.Unlock()
+	if m.forget != nil {
+		m.forget()
+	}
 }
 
 // Len returns the number of members.
@@ -75,68 +104,87 @@ func (g *Group[Out]) Dropped() uint64 {
 }
 
 // Broadcast sends msg to every member but those in except, and returns to how
-// many. Every member gets the messages of all broadcasts in the same order. The
-// message is encoded once for each codec in the group. Broadcast never waits:
-// what happens to a member that does not keep up is its server's SlowPolicy. It
-// returns the codec's error if msg cannot be encoded for some.
+// many. It never waits: what happens to a member that does not keep up is its
+// server's SlowPolicy. It returns the codec's error if msg cannot be encoded for
+// some.
+//
+// The message is encoded once for each codec in the group, and all members get
+// the messages of all broadcasts in the same order. Codecs that keep state for a
+// connection encode for it alone, after the others; the order of broadcasts that
+// run at the same time is then each member's own.
 func (g *Group[Out]) Broadcast(msg Out, except ...Member[Out]) (sent int, err error) {
 	encoded := make(map[encoder[Out]][]byte, 1)
 	for {
 		// No foreign code runs under the lock, so the encoding is done outside,
 		// for the codecs that were found inside.
-		missing := g.deliver(encoded, except, &sent)
+		missing, alone := g.deliver(encoded, except, &sent)
+		for _, m := range alone {
+			switch fail := m.TrySend(msg); {
+			case fail == nil:
+				sent++
+			case errors.Is(fail, ErrFull):
+				g.slow(m.stream())
+			case !errors.Is(fail, net.ErrClosed):
+				err = fail
+			}
+		}
 		if missing == nil {
 			return sent, err
 		}
 		for _, e := range missing {
-			var bytes []byte
 			if fail := e.encode(msg, sendTry, func(b []byte) (bool, error) {
-				bytes = append([]byte(nil), b...)
+				encoded[e] = bytes.Clone(b)
 				return false, nil
 			}); fail != nil {
+				encoded[e] = nil
 				err = fail
 			}
-			encoded[e] = bytes
 		}
 	}
 }
 
-// deliver hands the bytes to all members at once, or returns the codecs for
-// which they are missing and does nothing.
-func (g *Group[Out]) deliver(encoded map[encoder[Out]][]byte, except []Member[Out], sent *int) (missing []encoder[Out]) {
+// deliver hands the bytes to all members at once, but those in alone, which are
+// to be sent to one by one; or returns the codecs for which bytes are missing
+// and does nothing.
+func (g *Group[Out]) deliver(encoded map[encoder[Out]][]byte, except []Member[Out], sent *int) (missing []encoder[Out], alone []Member[Out]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, of := range g.members {
-		if e := of(); encoded[e] == nil {
-			if _, tried := encoded[e]; !tried {
-				encoded[e] = nil
-				missing = append(missing, e)
-			}
+	for _, m := range g.members {
+		e := m.encoder()
+		if _, have := encoded[e]; !have && !e.perConn() {
+			encoded[e] = nil
+			missing = append(missing, e)
 		}
 	}
 	if missing != nil {
-		return missing
+		return missing, nil
 	}
-next:
-	for s, of := range g.members {
-		for _, x := range except {
-			if x.stream() == s {
-				continue next
-			}
-		}
-		b := encoded[of()]
-		if b == nil {
-			continue // it could not be encoded
-		}
-		if s.offer(b) {
+	for s, m := range g.members {
+		switch {
+		case slices.ContainsFunc(except, func(x Member[Out]) bool { return x.stream() == s }):
+		case m.encoder().perConn():
+			alone = append(alone, m)
+		case encoded[m.encoder()] == nil: // it could not be encoded
+		case s.offer(encoded[m.encoder()]):
 			*sent++
-		} else if s.srv.Slow == SlowDrop {
+		case s.srv.Slow == SlowDrop:
 			g.dropped++
-		} else {
+		default:
 			s.cut(Slow, nil)
 		}
 	}
-	return nil
+	return nil, alone
+}
+
+// slow deals with a member that has no room.
+func (g *Group[Out]) slow(s *Stream) {
+	if s.srv.Slow != SlowDrop {
+		s.cut(Slow, nil)
+		return
+	}
+	g.mu.Lock()
+	g.dropped++
+	g.mu.Unlock()
 }
 
 // shareBytes is the size from which members share a message's bytes.
@@ -159,10 +207,7 @@ func (s *Stream) offer(b []byte) bool {
 		o.q.Append(b)
 	}
 	if !o.full && o.q.Len() >= s.srv.settings().HighWater {
-		o.full = true
-		if s.has(hasHighWater) {
-			s.signal(evHigh)
-		}
+		s.filled()
 	}
 	s.signal(evFlush)
 	return true

@@ -260,18 +260,15 @@ func (t *Taken) Moor() error {
 		s.holds.Add(-1)
 		s.active.Store(s.srv.now())
 		s.gate.And(^uint32(gateTaken))
-		if fd, ok := (incoming{nc: t.Conn}).descriptor(); ok && s.srv.loops != nil {
-			s.settleDown(t.Conn, (*loopDriver)(s))
-			if err := s.srv.loops.Add(&s.node, (*loopDriver)(s), fd); err == nil {
-				s.rearm(s.srv.now())
-				return false
-			}
-		}
-		d := &netDriver{s: s, nc: t.Conn}
-		s.settleDown(t.Conn, d)
+		s.srv.place(s, incoming{nc: t.Conn}, true)
+		s.settleDown(t.Conn, s.d)
 		s.rearm(s.srv.now())
-		if d.becomeReader() {
-			s.srv.work.Go(d.readAndRun)
+		if d, ok := s.d.(*netDriver); ok {
+			if d.becomeReader() {
+				s.srv.work.Go(d.readAndRun)
+			}
+		} else if err := s.node.Add(); err != nil {
+			s.cut(Failed, err)
 		}
 		return false
 	})

@@ -28,7 +28,7 @@ func (s *Stream) send(b []byte, mode sendMode, owned bool) error {
 			return err
 		}
 		s.push(nil)
-		if !s.congested() {
+		if o.closed || !s.congested() {
 			continue
 		}
 		if mode == sendTry {
@@ -50,16 +50,21 @@ func (s *Stream) send(b []byte, mode sendMode, owned bool) error {
 func (s *Stream) sent(mode sendMode) {
 	o := &s.out
 	if !o.full && o.q.Len() >= s.srv.settings().HighWater {
-		o.full = true
-		if s.has(hasHighWater) {
-			s.signal(evHigh)
-		}
+		s.filled()
 	}
 	if o.full && mode == sendWait {
 		s.gate.Or(gateHeld) // the sender's input waits for its output
 	}
 	if !s.leaveToTurn(evFlush) {
 		s.push(nil)
+	}
+}
+
+// filled notes that the queue has reached its high mark. s.mu is held.
+func (s *Stream) filled() {
+	s.out.full = true
+	if s.has(hasHighWater | hasLowWater) {
+		s.signal(evMarks)
 	}
 }
 
@@ -103,32 +108,38 @@ func (s *Stream) took(n int, now int64) {
 	o := &s.out
 	o.q.Advance(n)
 	o.upTo -= n
-	s.active.Store(now)
+	if s.active.Load() != now {
+		s.active.Store(now)
+	}
 	s.bytesOut.Add(uint64(n))
 	if s.stalled.Load() != 0 {
 		s.stalled.Store(now)
 	}
+	var ev uint32
 	if o.q.Len() == 0 {
 		s.stalled.Store(0)
 		if s.has(hasFlushed) {
-			s.signal(evFlushed)
+			ev |= evFlushed
 		}
 	}
 	if o.full && o.q.Len() <= s.srv.settings().LowWater {
 		o.full = false
-		if s.has(hasLowWater) {
-			s.signal(evLow)
+		if s.has(hasHighWater | hasLowWater) {
+			ev |= evMarks
 		}
 	}
 	if s.gate.Load()&gateHeld != 0 && !s.congested() {
 		s.gate.And(^uint32(gateHeld))
-		s.signal(evResume)
+		ev |= evResume
+	}
+	if len(o.first()) == 0 && (o.closeWrite || o.bounded || s.end.Reason != 0) {
+		ev |= evFlush // the next step waits for this
+	}
+	if ev != 0 {
+		s.signal(ev)
 	}
 	if o.wait != nil {
 		o.wait.Broadcast()
-	}
-	if len(o.first()) == 0 && (o.closeWrite || o.bounded || s.end.Reason != 0) {
-		s.signal(evFlush) // the next step waits for this
 	}
 }
 

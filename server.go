@@ -92,7 +92,8 @@ type Server struct {
 	reasons   [numReasons]uint64 // connections ended
 	shaking   []*Stream          // in PreConnect or the handshake, oldest first
 	refusing  int                // refused ones that are being told
-	report    *Report            // while draining
+	report    *Report            // since Drain or Close
+	reported  bool               // nothing is added to report any more
 	quit      chan struct{}      // closed when Drain or Close begins
 	empty     chan struct{}      // closed when draining and the last connection has ended
 	stopped   chan struct{}      // closed when Drain or Close has done its work

@@ -19,47 +19,47 @@ import (
 // A Stream is one connection as bytes: what a [Service] is handed, and what a
 // [Conn] puts messages on. It is safe for concurrent use.
 type Stream struct {
-	srv   *Server
-	d     driver // written under mu, in a turn
-	proto Protocol
-	id    uint64
-	peer  netip.AddrPort // zero when the peer has no IP address
+	// What every turn touches comes first, in the order in which it does.
 
-	// state holds who runs a turn and what has happened meanwhile; see turn.go.
-	state atomic.Uint32
+	node loop.Node // the loop driver's
 
-	// gate says why no input is delivered; 0: it is. See turn.go.
-	gate atomic.Uint32
+	// state holds who runs a turn and what has happened meanwhile, gate why no
+	// input is delivered; 0: it is. See turn.go.
+	state, gate atomic.Uint32
 
 	hooks  atomic.Uint32 // a hookSet
 	status status        // turn only
+	proto  Protocol      // turn only
+	d      driver        // written under mu, in a turn
+	srv    *Server
 
-	holds atomic.Int32
+	// The input.
+	in      []byte       // unfinished input, nil when there is none. Turn only
+	inSince atomic.Int64 // when in became non-empty; 0: it is empty
 
-	// The input. Turn only.
-	in        []byte // unfinished input, nil when there is none
-	inCharged int    // what of it the budget knows about
+	// Times are nanoseconds since the server's epoch.
+	active          atomic.Int64 // when a byte came or went
+	bytesIn, frames atomic.Uint64
 
-	// The clocks: nanoseconds since the server's epoch.
-	opened   int64        // when the connection was accepted
-	inSince  atomic.Int64 // when in became non-empty; 0: it is empty
-	active   atomic.Int64 // when a byte came or went
+	// The output.
+	mu       sync.Mutex
+	out      output       // guarded by mu
 	stalled  atomic.Int64 // since when the kernel has taken nothing though output waits; 0: it does
-	lingerTo int64        // when a lingering connection is cut; 0: it does not linger. Turn only
+	bytesOut atomic.Uint64
 
-	bytesIn, bytesOut, frames atomic.Uint64
+	// What turns seldom touch.
 
-	mu   sync.Mutex
-	conn net.Conn   // nil while only the descriptor is known. Written under mu, in a turn
-	out  output     // guarded by mu
-	end  CloseError // guarded by mu; final once out.settled
+	rare      atomic.Pointer[rare] // made when it is first needed
+	holds     atomic.Int32
+	inCharged int // what of the unfinished input the budget knows about. Turn only
+	opened    int64
+	lingerTo  int64 // when a lingering connection is cut; 0: it does not linger. Turn only
+	id        uint64
+	peer      netip.AddrPort // zero when the peer has no IP address
+	conn      net.Conn       // nil while only the descriptor is known. Written under mu, in a turn
+	end       CloseError     // guarded by mu; final once out.settled
 
-	rare atomic.Pointer[rare] // what few connections need
-
-	// The server's list of connections, guarded by Server.mu.
-	next, prev *Stream
-
-	node loop.Node // the loop driver's
+	next, prev *Stream // the server's list, guarded by Server.mu
 }
 
 // status bits record what has been learnt of the input side.
@@ -71,6 +71,8 @@ const (
 	sEOF                            // the end of the input was read
 	sEOFTold                        // the protocol knows
 	sFresh                          // unfinished input has not been offered since the gate closed
+	sYielded                        // Input was told to stop early
+	sHighTold                       // HighWater was called last, not LowWater
 	sConnected                      // Open succeeded
 	sDraining                       // the server drains
 	sAdmitted                       // a place was taken for it
@@ -280,8 +282,14 @@ func (s *Stream) ResumeInput() {
 
 // Yield reports whether a Protocol's Input should return, leaving the rest of
 // its bytes for later: input was paused, too much output waits, or the
-// connection is ending.
-func (s *Stream) Yield() bool { return s.gate.Load() != 0 }
+// connection is ending. To be called in Input.
+func (s *Stream) Yield() bool {
+	if s.gate.Load() == 0 {
+		return false
+	}
+	s.status |= sYielded
+	return true
+}
 
 // Shutdown ends the connection in peace: no more input is delivered, not even
 // what was read already, what was sent before is flushed, and the connection is

@@ -34,8 +34,7 @@ const (
 	evDrain                       // the server drains
 	evFlush                       // there is output to give to the kernel
 	evFlushed                     // the output queue ran empty
-	evHigh                        // ... reached its high mark
-	evLow                         // ... fell to its low mark
+	evMarks                       // ... crossed one of its marks
 	evResume                      // input may go on
 	evEnd                         // the connection is to end
 	running
@@ -111,9 +110,12 @@ func (s *Stream) turns(w *loop.Worker) {
 	if w.Lent {
 		base |= late
 	}
-	for range maxRounds {
+	for i := range maxRounds {
 		ev := s.state.Swap(base)
 		base |= ev & late
+		if i > 0 && base&late != 0 && ev&evClock != 0 {
+			s.wasBusy(w)
+		}
 		if s.round(w, ev&^(running|late)) {
 			return // it has ended
 		}
@@ -122,12 +124,23 @@ func (s *Stream) turns(w *loop.Worker) {
 			if now&^late != running {
 				break
 			}
+			if (now|base)&late != 0 {
+				s.wasBusy(w)
+			}
 			if s.state.CompareAndSwap(now, 0) {
 				return
 			}
 		}
 	}
 	s.d.schedule()
+}
+
+// wasBusy notes that a hook has been running for long, in which time the
+// connection was not idle.
+func (s *Stream) wasBusy(w *loop.Worker) {
+	if now := s.srv.now(); now-w.Now > int64(loop.LateAfter) {
+		s.active.Store(now)
+	}
 }
 
 // lateNow is called when a turn has been running for long: what it has sent so
@@ -167,22 +180,36 @@ func (s *Stream) round(w *loop.Worker, ev uint32) (ended bool) {
 		s.status |= sFin
 	}
 	if ev&(evWritable|evFlush) != 0 {
-		s.mu.Lock()
-		if ev&evWritable != 0 {
-			s.out.blocked = false
-		}
-		s.push(w)
-		s.mu.Unlock()
+		s.flush(w, ev)
 	}
-	if ev&(evPosted|evDrain|evHigh|evLow|evFlushed|evClock) != 0 {
+	if ev&(evPosted|evDrain|evMarks|evFlushed|evClock) != 0 {
 		s.tell(ev)
 	}
 	if s.gate.Load()&^gateHeld == 0 {
 		s.input(w)
+		if s.state.Load()&evFlush != 0 { // what the hooks sent
+			s.state.And(^evFlush)
+			s.flush(w, 0)
+		}
 	}
 	ended = s.after(w)
 	done = true
 	return ended
+}
+
+// flush gives the kernel what waits, and half-closes if that was promised.
+func (s *Stream) flush(w *loop.Worker, ev uint32) {
+	s.mu.Lock()
+	o := &s.out
+	if ev&evWritable != 0 {
+		o.blocked = false
+	}
+	s.push(w)
+	if o.closeWrite && !o.halfClosed && o.q.Len() == 0 && !o.dead {
+		o.halfClosed = true
+		s.d.closeWrite()
+	}
+	s.mu.Unlock()
 }
 
 // broken ends the connection of a hook that panicked with v, or, if v is nil,
@@ -213,11 +240,8 @@ func (s *Stream) open() {
 // tell calls the hooks that ev asks for.
 func (s *Stream) tell(ev uint32) {
 	live := s.proto != nil && s.gate.Load()&gateEnding == 0
-	if ev&evHigh != 0 && live && s.has(hasHighWater) {
-		s.proto.(highHook).HighWater()
-	}
-	if ev&evLow != 0 && live && s.has(hasLowWater) {
-		s.proto.(lowHook).LowWater()
+	if ev&evMarks != 0 && live {
+		s.tellMarks()
 	}
 	if ev&evFlushed != 0 && live && s.has(hasFlushed) {
 		s.proto.(flushedHook).Flushed()
@@ -237,6 +261,30 @@ func (s *Stream) tell(ev uint32) {
 	}
 	if ev&evClock != 0 {
 		s.rearm(s.srv.now())
+	}
+}
+
+// tellMarks calls HighWater and LowWater. They alternate, and the last one is
+// true, though the queue may have crossed its marks several times meanwhile.
+func (s *Stream) tellMarks() {
+	told := s.status&sHighTold != 0
+	s.mu.Lock()
+	full := s.out.full
+	s.mu.Unlock()
+	if !told {
+		s.status |= sHighTold
+		if s.has(hasHighWater) {
+			s.proto.(highHook).HighWater()
+		}
+	}
+	if told || !full {
+		s.status &^= sHighTold
+		if s.has(hasLowWater) {
+			s.proto.(lowHook).LowWater()
+		}
+		if full {
+			s.tellMarks()
+		}
 	}
 }
 
@@ -269,7 +317,7 @@ func (s *Stream) input(w *loop.Worker) {
 			return
 		}
 		switch {
-		case s.status&(sFresh|sEOF) != 0:
+		case s.status&sFresh != 0 && len(s.in) > 0, s.status&sEOF != 0:
 			s.feed(s.in)
 		case s.status&sReadable == 0 || !s.read(w):
 			return
@@ -316,7 +364,7 @@ func (s *Stream) read(w *loop.Worker) bool {
 
 // feed offers src to the protocol and keeps what it leaves.
 func (s *Stream) feed(src []byte) {
-	s.status &^= sFresh
+	s.status &^= sFresh | sYielded
 	eof := s.status&sEOF != 0
 	n, err := s.proto.Input(src, eof)
 	if n < 0 || n > len(src) {
@@ -330,12 +378,13 @@ func (s *Stream) feed(src []byte) {
 		s.finish(reasonOf(err), err)
 		return
 	}
+	if n > 0 {
+		s.inSince.Store(0) // what is left is the beginning of another frame
+	}
 	s.keep(src[n:])
 	switch {
-	case s.gate.Load() != 0:
-		if len(s.in) > 0 {
-			s.status |= sFresh // offered again when the gate opens
-		}
+	case s.status&sYielded != 0 || s.gate.Load() != 0:
+		s.status |= sFresh // offered again when the gate opens
 	case eof:
 		s.status |= sEOFTold
 	case len(s.in) > s.srv.settings().FrameBytes:
@@ -356,6 +405,8 @@ func (s *Stream) keep(rest []byte) {
 		s.in = s.in[:len(rest)]
 	default:
 		s.in = append(s.in[:0], rest...)
+	}
+	if len(s.in) > 0 && s.inSince.Load() == 0 {
 		now := s.srv.now()
 		s.inSince.Store(now)
 		s.armAfter(now, s.srv.settings().Frame)

@@ -54,6 +54,7 @@ type Loop struct {
 	due      []*Node     // expired nodes at hand
 	late     atomic.Bool // a lent turn was late: go on lending
 	cur      *Node       // whose turn is running; read by the watchdog once it has won
+	yielded  int64       // when the leader last let other goroutines run
 	parked   atomic.Bool
 	parkedTo atomic.Int64 // until when, at the latest
 
@@ -76,7 +77,8 @@ type event = unix.EpollEvent
 
 const (
 	batch       = 256
-	lendTurns   = 256
+	lendTurns   = 32  // after a turn that was late
+	lendMore    = 256 // after one of those was late too
 	interest    = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
 	dogPatience = 20 // quiet ticks before the watchdog sleeps
 )
@@ -162,14 +164,20 @@ func (s *Set) slot(fd int) *atomic.Pointer[Node] {
 	return &p[fd&(1<<12-1)]
 }
 
-// Add puts the non-blocking descriptor fd under the care of one of the loops as
-// task's. The loop soon tells it that it is writable, whatever else there is.
-func (s *Set) Add(n *Node, task Task, fd int) error {
+// Prepare chooses one of the loops for the task with the non-blocking
+// descriptor fd. From then on turns can be scheduled, but no event comes.
+func (s *Set) Prepare(n *Node, task Task, fd int) {
+	n.task, n.fd = task, fd
+	n.loop = s.loops[s.turn.Add(1)%uint32(len(s.loops))]
+}
+
+// Add has the loop tell of events from now on. It soon tells that the
+// descriptor is writable, whatever else there is.
+func (n *Node) Add() error {
+	s, fd := n.loop.set, n.fd
 	if fd>>12 >= len(s.nodes) {
 		return os.NewSyscallError("epoll_ctl", unix.EMFILE)
 	}
-	n.task, n.fd = task, fd
-	n.loop = s.loops[s.turn.Add(1)%uint32(len(s.loops))]
 	s.slot(fd).Store(n)
 	ev := event{Events: interest, Fd: int32(fd)}
 	if err := unix.EpollCtl(n.loop.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
@@ -279,7 +287,7 @@ func (l *Loop) work(w *Worker) bool {
 func (l *Loop) turn(w *Worker, n *Node, ev Events) bool {
 	if l.lend > 0 {
 		if l.lend--; l.lend == 0 && l.late.Swap(false) {
-			l.lend = lendTurns
+			l.lend = lendMore
 		}
 		l.set.done.Go(func() { l.lent(n, ev) })
 		return true
@@ -321,6 +329,11 @@ func (l *Loop) collect(w *Worker) {
 	l.wakeMu.Unlock()
 
 	w.Now = l.set.Now()
+	if w.Now-l.yielded > int64(LateAfter) || l.lend > 0 {
+		runtime.Gosched() // a busy loop never blocks, and others want the processor
+		w.Now = l.set.Now()
+		l.yielded = w.Now
+	}
 	if w.Now >= l.wheel.nextAt.Load() {
 		l.due = l.wheel.expired(l.due[:0], w.Now)
 	}
@@ -378,9 +391,14 @@ func (s *Set) watch() {
 	seen := make([]uint64, len(s.loops))
 	tick := time.NewTicker(LateAfter)
 	defer tick.Stop()
+	var looked time.Time
 	for quiet := 0; ; {
 		select {
-		case <-tick.C:
+		case now := <-tick.C:
+			if now.Sub(looked) < LateAfter/2 {
+				continue // ticks that piled up: the leaders have had no time to move on
+			}
+			looked = time.Now()
 		case <-s.dogStop:
 			return
 		}

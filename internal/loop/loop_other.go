@@ -21,7 +21,8 @@ func New(int, time.Time) (*Set, error) { return nil, ErrUnsupported }
 
 func (*Set) Close()                     {}
 func (*Set) Now() int64                 { return 0 }
-func (*Set) Add(*Node, Task, int) error { return ErrUnsupported }
+func (*Set) Prepare(*Node, Task, int)   {}
+func (*Node) Add() error                { return ErrUnsupported }
 func (*Node) Remove()                   {}
 func (*Node) Close()                    {}
 func (*Node) Schedule()                 {}

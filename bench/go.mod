@@ -1,0 +1,3 @@
+module github.com/hythe-go/hythe/bench
+
+go 1.26.0

@@ -1,7 +1,0 @@
-//go:build unix
-
-package hythe
-
-import "syscall"
-
-func closeFD(fd int) { syscall.Close(fd) }

@@ -1,0 +1,5 @@
+package listen
+
+import "syscall"
+
+const errnoNoNet = syscall.ENONET
