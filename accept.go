@@ -362,10 +362,13 @@ func (s *Server) handshake(c *Stream, nc net.Conn) (_ net.Conn, why Reason, err 
 			s.place(c, incoming{nc: nc}, false)
 		}
 	}
-	if s.TLS == nil {
+	t, ok := nc.(*tls.Conn) // PreConnect may have made one
+	if s.TLS != nil {
+		t, ok = tls.Server(&progressConn{nc, c}, s.TLS), true
+	}
+	if !ok {
 		return nc, 0, nil
 	}
-	t := tls.Server(&progressConn{nc, c}, s.TLS)
 	if err := t.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil, HandshakeTimeout, err

@@ -45,7 +45,7 @@ type reasonCase struct {
 	noSession bool // it ends before there is one
 }
 
-func reasonCases() []reasonCase {
+func reasonCases() []*reasonCase {
 	netstrings := codec.Strings(codec.Netstring{Max: 100}.Borrowed())
 	say := func(s string) func(h *host, p *peer) { return func(h *host, p *peer) { io.WriteString(p.nc, s) } }
 	sayAndEnd := func(s string) func(h *host, p *peer) {
@@ -66,7 +66,7 @@ func reasonCases() []reasonCase {
 			}
 		}
 	}
-	return []reasonCase{
+	return []*reasonCase{
 		{why: hythe.PeerDone, act: sayAndEnd("x\n")},
 		{why: hythe.PeerReset, act: func(h *host, p *peer) { p.wantLive(); p.reset() }},
 		{why: hythe.Finished, act: each((*hythe.Stream).Shutdown)},
@@ -128,7 +128,7 @@ func TestReasons(t *testing.T) {
 	for _, tt := range reasonCases() {
 		seen[tt.why] = true
 		t.Run(tt.why.String(), func(t *testing.T) {
-			inMem(t, func(t *testing.T) { testReason(t, &tt) })
+			inMem(t, func(t *testing.T) { testReason(t, tt) })
 		})
 	}
 	for _, r := range hythe.Reasons() {

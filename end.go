@@ -96,7 +96,7 @@ func (s *Stream) after(w *loop.Worker) (ended bool) {
 	s.mu.Lock()
 	s.push(w)
 	if !s.out.dead {
-		if s.out.q.Len() > 0 {
+		if len(s.out.first()) > 0 {
 			s.mu.Unlock()
 			return false
 		}

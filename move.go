@@ -18,7 +18,8 @@ import (
 var errMoving = errors.New("hythe: the connection is being moved already")
 
 // startMove has move called, in the turn, when what was sent so far has left.
-func (s *Stream) startMove(move func() (givenAway bool)) error {
+// closes says that nothing may be sent after it.
+func (s *Stream) startMove(closes bool, move func() (givenAway bool)) error {
 	r := s.needRare()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -29,6 +30,9 @@ func (s *Stream) startMove(move func() (givenAway bool)) error {
 		return errMoving
 	default:
 		o.bounded, o.upTo = true, o.q.Len()
+		if closes {
+			o.closed, o.taken = true, true
+		}
 	}
 	r.move = move
 	s.gate.Or(gateMoving)
@@ -75,7 +79,7 @@ func (s *Stream) settleDown(nc net.Conn, d driver) {
 // was, and TLS tells about it; if it fails the connection ends, for the reason
 // HandshakeFailed or HandshakeTimeout. To be called in a hook.
 func (s *Stream) StartTLS(config *tls.Config) error {
-	return s.startMove(func() bool {
+	return s.startMove(false, func() bool {
 		nc, err := s.leaveDriver()
 		if err != nil {
 			s.cut(PeerReset, err)
@@ -124,7 +128,7 @@ func (s *Stream) StartTLS(config *tls.Config) error {
 // server knows nothing of the connection any more; f must close it. f is not
 // called if the connection ends before. To be called in a hook.
 func (s *Stream) Detach(f func(net.Conn)) error {
-	return s.startMove(func() bool {
+	return s.startMove(true, func() bool {
 		nc, err := s.leaveDriver()
 		if err != nil {
 			s.cut(PeerReset, err)
@@ -168,7 +172,7 @@ type Taken struct {
 // returns the connection is closed, for the reason Finished, unless f has called
 // Moor. To be called in a hook, or in Open.
 func (s *Stream) Take(f func(t *Taken)) error {
-	return s.startMove(func() bool {
+	return s.startMove(true, func() bool {
 		nc, err := s.leaveDriver()
 		if err != nil {
 			s.cut(PeerReset, err)
@@ -177,9 +181,6 @@ func (s *Stream) Take(f func(t *Taken)) error {
 		s.holds.Add(1)
 		s.gate.Or(gateTaken)
 		s.settleDown(nc, &netDriver{s: s, nc: nc, taken: true})
-		s.mu.Lock()
-		s.out.closed, s.out.taken = true, true
-		s.mu.Unlock()
 		s.rearm(s.srv.now())
 		t := &Taken{Conn: nc, s: s}
 		s.srv.work.Go(func() {
@@ -248,7 +249,7 @@ func (t *Taken) Moor() error {
 		return net.ErrClosed
 	}
 	s := t.s
-	return s.startMove(func() bool {
+	return s.startMove(false, func() bool {
 		s.mu.Lock()
 		s.out.closed, s.out.taken = false, false
 		dead := s.out.dead
@@ -270,6 +271,7 @@ func (t *Taken) Moor() error {
 		} else if err := s.node.Add(); err != nil {
 			s.cut(Failed, err)
 		}
+		s.signal(evResume)
 		return false
 	})
 }

@@ -70,8 +70,7 @@ const (
 	sFin                            // the kernel says that the peer has finished
 	sEOF                            // the end of the input was read
 	sEOFTold                        // the protocol knows
-	sFresh                          // unfinished input has not been offered since the gate closed
-	sYielded                        // Input was told to stop early
+	sFresh                          // unfinished input is to be offered again before more is read
 	sHighTold                       // HighWater was called last, not LowWater
 	sConnected                      // Open succeeded
 	sDraining                       // the server drains
@@ -282,14 +281,8 @@ func (s *Stream) ResumeInput() {
 
 // Yield reports whether a Protocol's Input should return, leaving the rest of
 // its bytes for later: input was paused, too much output waits, or the
-// connection is ending. To be called in Input.
-func (s *Stream) Yield() bool {
-	if s.gate.Load() == 0 {
-		return false
-	}
-	s.status |= sYielded
-	return true
-}
+// connection is ending.
+func (s *Stream) Yield() bool { return s.gate.Load() != 0 }
 
 // Shutdown ends the connection in peace: no more input is delivered, not even
 // what was read already, what was sent before is flushed, and the connection is

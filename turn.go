@@ -179,6 +179,9 @@ func (s *Stream) round(w *loop.Worker, ev uint32) (ended bool) {
 	if ev&evPeerDone != 0 {
 		s.status |= sFin
 	}
+	if ev&evResume != 0 {
+		s.status |= sFresh
+	}
 	if ev&(evWritable|evFlush) != 0 {
 		s.flush(w, ev)
 	}
@@ -364,7 +367,7 @@ func (s *Stream) read(w *loop.Worker) bool {
 
 // feed offers src to the protocol and keeps what it leaves.
 func (s *Stream) feed(src []byte) {
-	s.status &^= sFresh | sYielded
+	s.status &^= sFresh
 	eof := s.status&sEOF != 0
 	n, err := s.proto.Input(src, eof)
 	if n < 0 || n > len(src) {
@@ -383,7 +386,7 @@ func (s *Stream) feed(src []byte) {
 	}
 	s.keep(src[n:])
 	switch {
-	case s.status&sYielded != 0 || s.gate.Load() != 0:
+	case s.gate.Load() != 0 || s.state.Load()&evResume != 0:
 		s.status |= sFresh // offered again when the gate opens
 	case eof:
 		s.status |= sEOFTold
