@@ -50,6 +50,8 @@ func (w *wheel) arm(n *Node, when, now int64) {
 	if w.count == 0 {
 		w.at = now / wheelTick
 		w.nextAt.Store(math.MaxInt64)
+	} else {
+		w.at = max(w.at, min(now, w.nextAt.Load()-1)/wheelTick) // nobody is due before
 	}
 	tick := min(max(tickAfter(when), w.at+1), w.at+wheelSlots-1)
 	n.timing.armed.Store(min(when, tick*wheelTick))
