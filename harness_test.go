@@ -360,11 +360,18 @@ func (h *host) peerOf(nc net.Conn) *peer {
 // startTLS goes on in TLS.
 func (p *peer) startTLS() {
 	p.Helper()
-	t := tls.Client(p.raw, clientTLS())
-	if err := t.Handshake(); err != nil {
+	if err := p.tryTLS(); err != nil {
 		p.Fatalf("client's handshake: %v", err)
 	}
+}
+
+func (p *peer) tryTLS() error {
+	t := tls.Client(p.raw, clientTLS())
+	if err := t.Handshake(); err != nil {
+		return err
+	}
 	p.nc, p.r = t, bufio.NewReader(t)
+	return nil
 }
 
 // send writes s, which must succeed.

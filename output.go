@@ -1,7 +1,6 @@
 package hythe
 
 import (
-	"errors"
 	"sync"
 
 	"github.com/hythe-go/hythe/internal/loop"
@@ -201,5 +200,3 @@ func (s *Stream) Flush() error {
 
 // errAgain is a driver's answer when there is nothing to read, or no room.
 var errAgain = loop.ErrAgain
-
-func isAgain(err error) bool { return errors.Is(err, errAgain) }

@@ -260,7 +260,7 @@ func (s *Stream) Hold() (release func()) {
 		if !once.Swap(true) {
 			if s.holds.Add(-1) == 0 {
 				s.active.Store(s.srv.now())
-				s.signal(evResume)
+				s.signal(evResume | evClock) // the clocks that stood still run again
 			}
 		}
 	}
