@@ -48,7 +48,7 @@ func (s *Stream) rearm(now int64) {
 	} else {
 		switch in := s.inSince.Load(); {
 		case s.proto == nil || s.gate.Load()&gatePaused != 0:
-		case s.frames.Load() == 0 && s.holds.Load() == 0 && out(s.opened, set.FirstInput):
+		case s.status&sFramed == 0 && s.holds.Load() == 0 && out(s.opened, set.FirstInput):
 			s.cut(InputTimeout, nil)
 			return
 		case in != 0 && s.gate.Load() == 0 && out(in, set.Frame):

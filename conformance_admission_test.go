@@ -79,12 +79,14 @@ func TestAdmission_Exact(t *testing.T) {
 }
 
 // rawDial dials, and shakes hands in TLS, and may fail.
-func (h *host) rawDial() (*peer, error) {
+func (h *host) rawDial() (*peer, error) { return h.rawDialTo(h.ln) }
+
+func (h *host) rawDialTo(ln net.Listener) (*peer, error) {
 	if h.w.mem {
-		nc, err := h.mem.Dial(context.Background(), h.ln.Addr().String())
+		nc, err := h.mem.Dial(context.Background(), ln.Addr().String())
 		return h.peerOf(nc), err
 	}
-	p, err := h.tryDial(h.ln.Addr())
+	p, err := h.tryDial(ln.Addr())
 	if err == nil && h.w.tls {
 		err = p.tryTLS()
 	}

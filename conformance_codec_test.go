@@ -154,6 +154,33 @@ func TestStatefulCodec_ConcurrentSends(t *testing.T) {
 	})
 }
 
+// A message that is refused for lack of room has not been encoded either.
+func TestStatefulCodec_TrySendFull(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		conns := make(chan *lines, 1)
+		h := w.start(t, &hythe.Server{Service: hythe.Sessions[string, string](newCounting(), func(*lines) *hooks {
+			return &hooks{connected: func(c *lines) error { conns <- c; return nil }}
+		})})
+		p := h.dial()
+		c := <-conns
+		big := strings.Repeat("x", 50_000)
+		n := 0
+		for c.TrySend(big) == nil {
+			n++
+		}
+		if err := c.TrySend(big); err != hythe.ErrFull {
+			t.Fatalf("TrySend = %v", err)
+		}
+		for i := range n {
+			p.want(fmt.Sprintf("%d>%s", i+1, big))
+		}
+		if err := c.Send("next"); err != nil {
+			t.Error(err)
+		}
+		p.want(fmt.Sprintf("%d>next", n+1))
+	})
+}
+
 func TestSend_CodecError(t *testing.T) {
 	inWorlds(t, allWorlds, func(t *testing.T, w world) {
 		h := w.serve(t, func(c *lines) *hooks {

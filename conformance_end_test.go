@@ -252,6 +252,37 @@ func TestOnClose_Race(t *testing.T) {
 	})
 }
 
+// Shutdown from elsewhere ends a Send that waits for room.
+func TestShutdown_EndsWaitingSend(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		sent, conns := make(chan error, 1), make(chan *lines, 1)
+		h := w.serve(t, func(c *lines) *hooks {
+			return &hooks{input: func(c *lines, in string) error {
+				conns <- c
+				for {
+					if err := c.Send(strings.Repeat("x", 60_000)); err != nil {
+						sent <- err
+						return nil
+					}
+				}
+			}}
+		})
+		p := h.dial()
+		p.send("go\n")
+		c := <-conns
+		eventually(t, w, func() bool { return c.Stats().Queued > 64<<10 }, "a full queue")
+		time.Sleep(20 * time.Millisecond)
+		c.Shutdown()
+		wantClosed(t, "the waiting Send", get(t, w, sent, "Send"), hythe.Finished)
+		got := get(t, w, p.readAll(), "EOF") // what was taken before is delivered
+		if len(got) == 0 || len(got)%60_001 != 0 {
+			t.Errorf("client got %d bytes, ending in %.50q", len(got), got[max(0, len(got)-50):])
+		}
+		p.close()
+		h.wantEnd(hythe.Finished)
+	})
+}
+
 // A connection that is cut while output waits ends for the reason that cut it.
 func TestShutdown_ThenReset(t *testing.T) {
 	inWorlds(t, []world{tcpWorld, netWorld, memWorld}, func(t *testing.T, w world) {

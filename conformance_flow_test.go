@@ -11,7 +11,6 @@ import (
 
 	"github.com/hythe-go/hythe"
 	"github.com/hythe-go/hythe/codec"
-	"github.com/hythe-go/hythe/memnet"
 )
 
 // alternates checks that the edges come in turns, high first.
@@ -110,6 +109,36 @@ func TestMarks_AlternateBehindABlockedTurn(t *testing.T) {
 		read()
 		eventually(t, w, func() bool { e := j.entries(); return len(e) > 0 && e[len(e)-1] == "low" }, "LowWater")
 		alternates(t, j.entries())
+	})
+}
+
+// What Connected sends is watched as well.
+func TestMarks_InConnected(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		var j journal
+		counted := make(chan int, 1)
+		h := w.serve(t, func(c *lines) *hooks {
+			return &hooks{
+				connected: func(c *lines) error {
+					n := 0
+					for c.TrySend(strings.Repeat("x", 20_000)) == nil {
+						n++
+					}
+					counted <- n
+					return nil
+				},
+				high:    func(c *lines) { j.add("high") },
+				low:     func(c *lines) { j.add("low") },
+				flushed: func(c *lines) { j.add("flushed") },
+			}
+		})
+		p := h.dial()
+		n := get(t, w, counted, "Connected")
+		for range n {
+			p.want(strings.Repeat("x", 20_000))
+		}
+		eventually(t, w, func() bool { return j.has("flushed") }, "Flushed")
+		j.want(t, "high", "low", "flushed")
 	})
 }
 
@@ -288,113 +317,6 @@ func TestHeld_BufferedFramesGoOn(t *testing.T) {
 	})
 }
 
-func TestPauseInput(t *testing.T) {
-	inWorlds(t, allWorlds, func(t *testing.T, w world) {
-		var j journal
-		paused := make(chan *lines, 1)
-		h := w.serve(t, func(c *lines) *hooks {
-			return &hooks{input: func(c *lines, in string) error {
-				j.add("%s", in)
-				if in == "pause" {
-					c.PauseInput()
-					paused <- c
-				}
-				return c.Send(in)
-			}}
-		})
-		p := h.dial()
-		p.send("a\npause\nb\nc\n") // b and c are buffered
-		p.want("a", "pause")
-		c := <-paused
-		p.send("d\n") // comes during the pause
-		time.Sleep(20 * time.Millisecond)
-		j.want(t, "a", "pause")
-		c.Send("output goes on")
-		p.want("output goes on")
-		c.ResumeInput()
-		c.ResumeInput()
-		p.want("b", "c", "d")
-		p.send("pause\n") // nothing buffered behind it
-		p.want("pause")
-		<-paused
-		p.send("e\n")
-		time.Sleep(20 * time.Millisecond)
-		c.ResumeInput()
-		p.want("e")
-	})
-}
-
-// A peer's end is noticed after a pause, behind the input in front of it.
-func TestPauseInput_EOF(t *testing.T) {
-	inWorlds(t, allWorlds, func(t *testing.T, w world) {
-		paused := make(chan *lines, 1)
-		h := w.serve(t, func(c *lines) *hooks {
-			return &hooks{input: func(c *lines, in string) error {
-				if in == "pause" {
-					c.PauseInput()
-					paused <- c
-				}
-				return c.Send(in)
-			}}
-		})
-		p := h.dial()
-		p.send("pause\na\nb")
-		p.closeWrite()
-		p.want("pause")
-		c := <-paused
-		time.Sleep(20 * time.Millisecond)
-		c.ResumeInput()
-		p.want("a", "b")
-		p.wantEOF()
-		h.wantEnd(hythe.PeerDone)
-	})
-}
-
-// Pausing and resuming from other goroutines loses no frame.
-func TestPauseInput_Race(t *testing.T) {
-	inWorlds(t, []world{tcpWorld, netWorld}, func(t *testing.T, w world) {
-		h := w.serve(t, func(c *lines) *hooks {
-			return &hooks{input: func(c *lines, in string) error {
-				c.PauseInput()
-				go c.ResumeInput()
-				return c.Send(in)
-			}}
-		})
-		p := h.dial()
-		for range 300 {
-			p.send("1\n2\n3\n4\n5\n")
-			p.want("1", "2", "3", "4", "5")
-		}
-	})
-}
-
-// resumer is a Protocol of single bytes that pauses after each, and is resumed
-// while it is still inside Input.
-type resumer struct{ s *hythe.Stream }
-
-func (p *resumer) Input(src []byte, eof bool) (int, error) {
-	if len(src) == 0 {
-		return 0, nil
-	}
-	p.s.PauseInput()
-	done := make(chan bool)
-	go func() { p.s.ResumeInput(); close(done) }()
-	<-done
-	_, err := p.s.Write(src[:1])
-	return 1, err
-}
-
-func TestPauseInput_ResumedInsideInput(t *testing.T) {
-	inWorlds(t, allWorlds, func(t *testing.T, w world) {
-		h := w.start(t, &hythe.Server{Service: hythe.ServiceFunc(func(s *hythe.Stream) (hythe.Protocol, error) {
-			return &resumer{s}, nil
-		})})
-		p := h.dial()
-		p.send("one\ntwo\n")
-		p.want("one", "two")
-	})
-}
-
 // A client that sends and never reads costs a bounded amount, and its input is
 // held back: the kernel's buffers fill, and it has to wait.
 func TestNeverReads(t *testing.T) {
@@ -419,108 +341,6 @@ func TestNeverReads(t *testing.T) {
 		}
 		p.raw.Close()
 		h.nextEnd()
-	})
-}
-
-// Write stall is measured by progress: who reads a byte now and then lives.
-func TestWriteStall_ByProgress(t *testing.T) {
-	inMem(t, func(t *testing.T) {
-		conns := make(chan *lines, 2)
-		w := memWorld
-		h := w.startWith(t, t.Context(), &hythe.Server{
-			Timeouts: hythe.Timeouts{WriteStall: 30 * time.Second, FirstInput: -1},
-			Service: sessions(func(c *lines) *hooks {
-				return &hooks{connected: func(c *lines) error { conns <- c; return c.Send(strings.Repeat("x", 60_000)) }}
-			}),
-		}, &memnet.Network{Buffer: 100})
-		slow := h.dial()
-		<-conns
-		one := make([]byte, 1)
-		for range 600 { // 10 minutes
-			time.Sleep(time.Second)
-			if _, err := slow.nc.Read(one); err != nil {
-				t.Fatalf("slow reader: %v", err)
-			}
-		}
-		start := time.Now()
-		h.wantEnd(hythe.WriteStalled)
-		if d := time.Since(start); d < 30*time.Second || d > 30200*time.Millisecond {
-			t.Errorf("a reader that stops dies after %v, want 30 s", d)
-		}
-	})
-}
-
-// The clock also ends a Send that waits, and an end that cannot flush.
-func TestWriteStall_EndsWaits(t *testing.T) {
-	for _, how := range []string{"send", "shutdown", "conversation"} {
-		t.Run(how, func(t *testing.T) {
-			inMem(t, func(t *testing.T) {
-				errs := make(chan error, 1)
-				piece := strings.Repeat("x", 50_000)
-				srv := &hythe.Server{Timeouts: hythe.Timeouts{WriteStall: 5 * time.Second}}
-				fill := func(c *lines) error {
-					for {
-						if err := c.Send(piece); err != nil {
-							errs <- err
-							return err
-						}
-					}
-				}
-				switch how {
-				case "send":
-					srv.Service = sessions(func(c *lines) *hooks {
-						return &hooks{input: func(c *lines, in string) error { return fill(c) }}
-					})
-				case "shutdown":
-					srv.Service = sessions(func(c *lines) *hooks {
-						return &hooks{input: func(c *lines, in string) error {
-							c.Send(piece)
-							c.Send(piece)
-							c.Shutdown()
-							errs <- &hythe.CloseError{Reason: hythe.WriteStalled}
-							return nil
-						}}
-					})
-				case "conversation":
-					srv.Service = hythe.Conversation(codec.Lines(), talk(func(c *lines) error {
-						c.Receive()
-						return fill(c)
-					}))
-				}
-				h := memWorld.start(t, srv)
-				p := h.dial()
-				p.send("go\n")
-				start := time.Now()
-				h.wantEnd(hythe.WriteStalled)
-				if d := time.Since(start); d < 5*time.Second || d > 5200*time.Millisecond {
-					t.Errorf("stalled after %v, want 5 s", d)
-				}
-				wantClosed(t, "Send", <-errs, hythe.WriteStalled)
-			})
-		})
-	}
-}
-
-func TestWriteStall_RealTime(t *testing.T) {
-	inWorlds(t, []world{tcpWorld, unixW, netWorld, tlsWorld}, func(t *testing.T, w world) {
-		errs := make(chan error, 1)
-		h := w.start(t, &hythe.Server{
-			Timeouts: hythe.Timeouts{WriteStall: 300 * time.Millisecond},
-			Service: sessions(func(c *lines) *hooks {
-				return &hooks{input: func(c *lines, in string) error {
-					for {
-						if err := c.Send(strings.Repeat("x", 60_000)); err != nil {
-							errs <- err
-							return err
-						}
-					}
-				}}
-			}),
-		})
-		p := h.dial()
-		p.send("go\n")
-		wantClosed(t, "Send", get(t, w, errs, "Send's end"), hythe.WriteStalled)
-		h.wantEnd(hythe.WriteStalled)
 	})
 }
 

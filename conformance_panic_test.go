@@ -242,3 +242,26 @@ func TestPanic_OpenAndSession(t *testing.T) {
 		}
 	})
 }
+
+// runtime.Goexit in the other forms, and in what is called outside of turns.
+func TestGoexit_Forms(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		for _, service := range []hythe.Service{
+			hythe.Conversation(codec.Lines(), talk(func(c *lines) error {
+				c.Receive()
+				runtime.Goexit()
+				return nil
+			})),
+			hythe.ServiceFunc(func(*hythe.Stream) (hythe.Protocol, error) { runtime.Goexit(); return nil, nil }),
+		} {
+			h := w.start(t, &hythe.Server{Service: service})
+			for range 3 {
+				p := h.dial()
+				io.WriteString(p.nc, "hello\n")
+				p.wantGone()
+				p.close()
+				h.wantEnd(hythe.Panicked)
+			}
+		}
+	})
+}

@@ -346,6 +346,60 @@ func TestBlocked_Context(t *testing.T) {
 	}
 }
 
+// The same when the peer has sent more, which nobody has read yet.
+func TestBlocked_ContextWithInputPending(t *testing.T) {
+	inWorlds(t, []world{tcpWorld, netWorld}, func(t *testing.T, w world) {
+		causes := make(chan error, 1)
+		h := w.serve(t, func(c *lines) *hooks {
+			return &hooks{input: func(c *lines, in string) error {
+				ctx := c.Context()
+				if in == "x" {
+					c.Send("blocking")
+					<-ctx.Done()
+					causes <- context.Cause(ctx)
+				}
+				return nil
+			}}
+		})
+		p := h.dial()
+		p.send("x\n")
+		p.want("blocking")
+		p.send("y\n")
+		time.Sleep(10 * time.Millisecond)
+		p.send("z\n")
+		time.Sleep(10 * time.Millisecond)
+		p.reset()
+		wantClosed(t, "the context's cause", get(t, w, causes, "the context"), hythe.PeerReset)
+		h.wantEnd(hythe.PeerReset)
+	})
+}
+
+// A turn that takes long is told to the Observer, and counted.
+func TestBlocked_TurnLate(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		late := make(chan uint64, 16)
+		h := w.start(t, &hythe.Server{
+			Observer: func(ev hythe.Event) {
+				if ev.Kind == hythe.TurnLate {
+					late <- ev.Conn.ID()
+				}
+			},
+			Service: sessions(func(*lines) *hooks {
+				return &hooks{input: func(c *lines, in string) error { time.Sleep(30 * time.Millisecond); return c.Send(in) }}
+			}),
+		})
+		p := h.dial()
+		p.send("x\n")
+		if id := get(t, w, late, "TurnLate"); id != 1 {
+			t.Errorf("connection %d was late", id)
+		}
+		p.want("x")
+		if n := h.srv.Stats().Late; n == 0 {
+			t.Error("Stats.Late = 0")
+		}
+	})
+}
+
 // Without CancelOnEOF a peer that has only finished sending gets its answer.
 func TestBlocked_EOFDoesNotCancel(t *testing.T) {
 	inWorlds(t, allWorlds, func(t *testing.T, w world) {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hythe-go/hythe/codec"
+	"github.com/hythe-go/hythe/internal/outq"
 )
 
 // A Session is what the event form makes of one connection: a value whose
@@ -87,34 +88,52 @@ func (f *framing[In, Out]) Validate() error {
 	return nil
 }
 
-var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
-
-// encode calls use with msg's bytes, which are use's until it returns, or for
-// good if it says that it kept them.
-func (f *framing[In, Out]) encode(msg Out, mode sendMode, use func(b []byte) (kept bool, err error)) error {
+// send encodes msg and puts it on the connection's output queue.
+func (f *framing[In, Out]) send(s *Stream, msg Out, mode sendMode) error {
 	if f.stateful {
-		// Their order on the wire is their order in the codec.
-		if mode == sendWait {
-			f.mu.Lock()
-		} else if !f.mu.TryLock() {
-			return ErrFull
-		}
-		defer f.mu.Unlock()
+		return f.sendInOrder(s, msg, mode)
 	}
-	p := scratch.Get().(*[]byte)
-	b, err := f.Append((*p)[:0], msg)
-	kept := false
-	if err == nil {
-		kept, err = use(b)
+	m := outq.NewMessage()
+	b, err := f.Append(m.Room(), msg)
+	if err != nil {
+		m.Drop()
+		return err
 	}
-	if kept || cap(b) > 64<<10 {
-		*p = nil
-	} else {
-		*p = b[:0]
-	}
-	scratch.Put(p)
-	return err
+	return s.sendMessage(m, b, mode)
 }
+
+// sendInOrder is send for a codec with state: the order of its messages on the
+// wire is their order in the codec, and a message that is refused has not been
+// through it.
+func (f *framing[In, Out]) sendInOrder(s *Stream, msg Out, mode sendMode) error {
+	for {
+		sent, err := f.sendIfRoom(s, msg)
+		if sent || err != ErrFull || mode == sendTry {
+			return err
+		}
+		if err := s.awaitOutput(sendWait); err != nil {
+			return err
+		}
+	}
+}
+
+func (f *framing[In, Out]) sendIfRoom(s *Stream, msg Out) (sent bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := s.awaitOutput(sendTry); err != nil {
+		return false, err
+	}
+	m := outq.NewMessage()
+	b, err := f.Append(m.Room(), msg)
+	if err != nil {
+		m.Drop()
+		return true, err
+	}
+	return true, s.sendMessage(m, b, sendAnyway)
+}
+
+// encode returns the bytes of msg.
+func (f *framing[In, Out]) encode(msg Out) ([]byte, error) { return f.Append(nil, msg) }
 
 // Send queues msg. When the output queue has reached its high mark it waits
 // until the queue is down to the low mark; the write stall clock ends the wait
@@ -124,16 +143,12 @@ func (f *framing[In, Out]) encode(msg Out, mode sendMode, use func(b []byte) (ke
 // with the message, and a *CloseError when the connection has ended. msg is
 // encoded before Send returns.
 func (c *Conn[In, Out]) Send(msg Out) error {
-	return c.framing.Load().encode(msg, sendWait, func(b []byte) (bool, error) {
-		return len(b) >= ownBytes, c.send(b, sendWait, true)
-	})
+	return c.framing.Load().send(c.Stream, msg, sendWait)
 }
 
 // TrySend is Send that never waits: it returns ErrFull instead. Input goes on.
 func (c *Conn[In, Out]) TrySend(msg Out) error {
-	return c.framing.Load().encode(msg, sendTry, func(b []byte) (bool, error) {
-		return len(b) >= ownBytes, c.send(b, sendTry, true)
-	})
+	return c.framing.Load().send(c.Stream, msg, sendTry)
 }
 
 // SetCodec changes the framing, in both directions. Input that has come and not
@@ -282,14 +297,12 @@ func (p *session[In, Out]) Input(src []byte, eof bool) (n int, err error) {
 		return 0, nil
 	}
 	p.c.need = 0
-	var count uint64
-	defer func() { p.c.frames.Add(count) }()
 	for !p.c.Yield() {
 		f := p.c.framing.Load()
 		k, msg, err := f.Decode(src[n:], eof)
 		n += k
 		if err == nil {
-			count++
+			p.c.newFrames++
 			if err := p.user.Input(&p.c, msg); err != nil {
 				return n, err
 			}

@@ -118,7 +118,7 @@ func (p *conversation[In, Out]) receive() (msg In, err error) {
 			n, msg, err := p.c.framing.Load().Decode(p.src[p.used:], p.eof)
 			p.used += n
 			if err == nil {
-				p.c.frames.Add(1)
+				p.c.newFrames++
 				return msg, nil
 			}
 			need, short := shortBy(err)

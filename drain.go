@@ -108,7 +108,7 @@ func (s *Server) drain(ctx context.Context) {
 		c.cut(Drained, nil)
 	}
 	for _, c := range s.snapshot() {
-		c.signal(evDrain)
+		c.signalDrain()
 	}
 	select {
 	case <-s.empty:

@@ -37,6 +37,10 @@ func (d *loopDriver) Ready(w *worker, ev loop.Events) {
 	if ev&loop.Expired != 0 {
 		what |= evClock
 	}
+	if what != 0 && s.state.CompareAndSwap(0, running) {
+		s.turnsWith(w, what)
+		return
+	}
 	if what == 0 {
 		if s.state.Load() == 0 {
 			return

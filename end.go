@@ -88,6 +88,11 @@ func (s *Stream) after(w *loop.Worker) (ended bool) {
 		if gate&gateMoving != 0 {
 			return s.move(w)
 		}
+		if s.newIn > 0 {
+			s.mu.Lock()
+			s.addCounts()
+			s.mu.Unlock()
+		}
 		s.retire()
 		if s.gate.Load()&gateEnding == 0 {
 			return false
@@ -188,6 +193,7 @@ func (s *Stream) lingered(w *loop.Worker) bool {
 func (s *Stream) bury() {
 	s.keep(nil)
 	s.mu.Lock()
+	s.addCounts()
 	s.out.dead, s.out.buried = true, true
 	s.settle()
 	end := s.endErr()

@@ -1,7 +1,6 @@
 package hythe
 
 import (
-	"bytes"
 	"errors"
 	"net"
 	"slices"
@@ -44,7 +43,7 @@ type Member[Out any] interface {
 
 // encoder is a member's framing. Members with the same one share the bytes.
 type encoder[Out any] interface {
-	encode(msg Out, mode sendMode, use func([]byte) (bool, error)) error
+	encode(msg Out) ([]byte, error)
 	perConn() bool
 }
 
@@ -132,13 +131,11 @@ func (g *Group[Out]) Broadcast(msg Out, except ...Member[Out]) (sent int, err er
 			return sent, err
 		}
 		for _, e := range missing {
-			if fail := e.encode(msg, sendTry, func(b []byte) (bool, error) {
-				encoded[e] = bytes.Clone(b)
-				return false, nil
-			}); fail != nil {
-				encoded[e] = nil
-				err = fail
+			b, fail := e.encode(msg)
+			if fail != nil {
+				b, err = nil, fail
 			}
+			encoded[e] = b
 		}
 	}
 }

@@ -205,7 +205,9 @@ func (t *Taken) NetConn() net.Conn { return t.Conn }
 func (t *Taken) Read(b []byte) (int, error) {
 	n, err := t.Conn.Read(b)
 	if n > 0 {
-		t.s.bytesIn.Add(uint64(n))
+		t.s.mu.Lock()
+		t.s.count.in += uint64(n)
+		t.s.mu.Unlock()
 		t.s.active.Store(t.s.srv.now())
 	}
 	return n, err
@@ -220,8 +222,10 @@ func (t *Taken) Write(b []byte) (n int, err error) {
 		var k int
 		k, err = t.Conn.Write(b[n:min(len(b), n+64<<10)])
 		n += k
-		s.bytesOut.Add(uint64(k))
 		now := s.srv.now()
+		s.mu.Lock()
+		s.count.out += uint64(k)
+		s.mu.Unlock()
 		s.stalled.Store(now)
 		s.active.Store(now)
 	}

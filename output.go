@@ -4,25 +4,57 @@ import (
 	"sync"
 
 	"github.com/hythe-go/hythe/internal/loop"
+	"github.com/hythe-go/hythe/internal/outq"
 )
-
-// ownBytes is the size from which a message is not copied into the queue.
-const ownBytes = 16 << 10
 
 // sendMode says what happens when the queue is full.
 type sendMode uint8
 
 const (
-	sendWait sendMode = iota // wait for room
-	sendTry                  // ErrFull
+	sendWait   sendMode = iota // wait for room
+	sendTry                    // ErrFull
+	sendAnyway                 // there was room a moment ago
 )
 
-// send puts b on the output queue. owned says that the queue may keep b.
-func (s *Stream) send(b []byte, mode sendMode, owned bool) error {
+// send copies b to the output queue.
+func (s *Stream) send(b []byte, mode sendMode) error {
+	s.mu.Lock()
+	err := s.admitOutput(mode)
+	if err == nil {
+		s.out.q.Append(b)
+		s.sent(mode)
+	}
+	s.mu.Unlock()
+	return err
+}
+
+// sendMessage puts b, which was appended to m.Room, on the output queue.
+func (s *Stream) sendMessage(m outq.Message, b []byte, mode sendMode) error {
+	s.mu.Lock()
+	err := s.admitOutput(mode)
+	if err == nil {
+		s.out.q.Add(m, b)
+		s.sent(mode)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		m.Drop()
+	}
+	return err
+}
+
+// awaitOutput is admitOutput for who does not hold s.mu.
+func (s *Stream) awaitOutput(mode sendMode) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.admitOutput(mode)
+}
+
+// admitOutput waits until something may be added to the output queue. s.mu is
+// held.
+func (s *Stream) admitOutput(mode sendMode) error {
 	o := &s.out
-	for o.closed || s.congested() {
+	for o.closed || mode != sendAnyway && s.congested() {
 		if err := o.closedErr(s); err != nil {
 			return err
 		}
@@ -36,12 +68,6 @@ func (s *Stream) send(b []byte, mode sendMode, owned bool) error {
 		s.gate.Or(gateHeld)
 		s.waitOutput()
 	}
-	if owned && len(b) >= ownBytes {
-		o.q.AppendOwned(b)
-	} else {
-		o.q.Append(b)
-	}
-	s.sent(mode)
 	return nil
 }
 
@@ -51,7 +77,7 @@ func (s *Stream) sent(mode sendMode) {
 	if !o.full && o.q.Len() >= s.srv.settings().HighWater {
 		s.filled()
 	}
-	if o.full && mode == sendWait {
+	if o.full && mode != sendTry {
 		s.gate.Or(gateHeld) // the sender's input waits for its output
 	}
 	if !s.leaveToTurn(evFlush) {
@@ -110,7 +136,7 @@ func (s *Stream) took(n int, now int64) {
 	if s.active.Load() != now {
 		s.active.Store(now)
 	}
-	s.bytesOut.Add(uint64(n))
+	s.count.out += uint64(n)
 	if s.stalled.Load() != 0 {
 		s.stalled.Store(now)
 	}
@@ -144,6 +170,7 @@ func (s *Stream) took(n int, now int64) {
 
 // stall starts the write stall clock. s.mu is held.
 func (s *Stream) stall() {
+	s.out.q.Charge()
 	if s.stalled.Load() == 0 {
 		now := s.srv.now()
 		s.stalled.Store(now)
@@ -167,7 +194,7 @@ func (s *Stream) Write(b []byte) (n int, err error) {
 	const piece = 32 << 10
 	for {
 		k := min(len(b)-n, piece)
-		if err := s.send(b[n:n+k], sendWait, false); err != nil {
+		if err := s.send(b[n:n+k], sendWait); err != nil {
 			return n, err
 		}
 		if n += k; n == len(b) {
@@ -178,7 +205,7 @@ func (s *Stream) Write(b []byte) (n int, err error) {
 
 // TryWrite queues b whole or not at all: it returns ErrFull between the marks.
 // It never blocks. b is copied.
-func (s *Stream) TryWrite(b []byte) error { return s.send(b, sendTry, false) }
+func (s *Stream) TryWrite(b []byte) error { return s.send(b, sendTry) }
 
 // Flush waits until the kernel has taken everything that was sent so far. It
 // gives up when the connection ends, with a *CloseError; the write stall clock
@@ -187,9 +214,9 @@ func (s *Stream) TryWrite(b []byte) error { return s.send(b, sendTry, false) }
 func (s *Stream) Flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for target := s.bytesOut.Load() + uint64(s.out.q.Len()); ; s.waitOutput() {
+	for target := s.count.out + uint64(s.out.q.Len()); ; s.waitOutput() {
 		s.push(nil)
-		if s.bytesOut.Load() >= target {
+		if s.count.out >= target {
 			return nil
 		}
 		if s.out.dead {

@@ -270,6 +270,9 @@ func (s *Server) Serve(ctx context.Context, ls ...net.Listener) error {
 	}
 	accepting.Wait()
 	<-s.stopped
+	if cause == nil {
+		return s.stopErr // not joined: it may be compared
+	}
 	return errors.Join(cause, s.stopErr)
 }
 

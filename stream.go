@@ -38,14 +38,14 @@ type Stream struct {
 	inSince atomic.Int64 // when in became non-empty; 0: it is empty
 
 	// Times are nanoseconds since the server's epoch.
-	active          atomic.Int64 // when a byte came or went
-	bytesIn, frames atomic.Uint64
+	active           atomic.Int64 // when a byte came or went
+	newIn, newFrames uint64       // not yet in count. Turn only
 
 	// The output.
-	mu       sync.Mutex
-	out      output       // guarded by mu
-	stalled  atomic.Int64 // since when the kernel has taken nothing though output waits; 0: it does
-	bytesOut atomic.Uint64
+	mu      sync.Mutex
+	out     output       // guarded by mu
+	stalled atomic.Int64 // since when the kernel has taken nothing though output waits; 0: it does
+	count   counters     // guarded by mu
 
 	// What turns seldom touch.
 
@@ -67,6 +67,7 @@ type status uint16
 
 const (
 	sReadable    status = 1 << iota // reading may give something
+	sFramed                         // something was delivered
 	sFin                            // the kernel says that the peer has finished
 	sEOF                            // the end of the input was read
 	sEOFTold                        // the protocol knows
@@ -323,15 +324,23 @@ type Stats struct {
 // Stats returns the connection's counters.
 func (s *Stream) Stats() Stats {
 	s.mu.Lock()
-	queued := s.out.q.Len()
-	s.mu.Unlock()
+	defer s.mu.Unlock()
 	return Stats{
 		Opened:   s.srv.epoch.Add(time.Duration(s.opened)),
-		BytesIn:  s.bytesIn.Load(),
-		BytesOut: s.bytesOut.Load(),
-		Frames:   s.frames.Load(),
-		Queued:   queued,
+		BytesIn:  s.count.in,
+		BytesOut: s.count.out,
+		Frames:   s.count.frames,
+		Queued:   s.out.q.Len(),
 	}
+}
+
+type counters struct{ in, out, frames uint64 }
+
+// addCounts adds what the turn has counted. s.mu is held.
+func (s *Stream) addCounts() {
+	s.count.in += s.newIn
+	s.count.frames += s.newFrames
+	s.newIn, s.newFrames = 0, 0
 }
 
 // output is the writing side of a Stream.

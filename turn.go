@@ -37,6 +37,7 @@ const (
 	evMarks                       // ... crossed one of its marks
 	evResume                      // input may go on
 	evEnd                         // the connection is to end
+	evBusy                        // a turn was running when the drain began
 	running
 	late // the turn has been running for long
 	gone // the connection has ended
@@ -72,12 +73,21 @@ func (s *Stream) signal(ev uint32) {
 	}
 }
 
+// signalDrain is signal for evDrain: it also records whether the connection was
+// busy.
+func (s *Stream) signalDrain() {
+	if !s.leaveToTurn(evDrain | evBusy) {
+		if s.state.Load()&running != 0 { // a late one
+			s.signal(evDrain | evBusy)
+		} else {
+			s.signal(evDrain)
+		}
+	}
+}
+
 // acquire records events. It reports whether the caller now owns the turn, and
 // must run it.
 func (s *Stream) acquire(ev uint32) bool {
-	if s.state.CompareAndSwap(0, ev|running) {
-		return true
-	}
 	for {
 		old := s.state.Load()
 		if old&gone != 0 {
@@ -105,13 +115,21 @@ func (s *Stream) leaveToTurn(ev uint32) bool {
 
 // turns runs a turn: round after round, until nothing has happened meanwhile.
 // The caller owns the turn.
-func (s *Stream) turns(w *loop.Worker) {
+func (s *Stream) turns(w *loop.Worker) { s.turnsWith(w, s.state.Swap(running)) }
+
+// turnsWith is turns for events that have been taken out of state already.
+func (s *Stream) turnsWith(w *loop.Worker, ev uint32) {
 	base := running
 	if w.Lent {
 		base |= late
 	}
+	if base != running {
+		s.state.Or(base)
+	}
 	for i := range maxRounds {
-		ev := s.state.Swap(base)
+		if i > 0 {
+			ev = s.state.Swap(base)
+		}
 		base |= ev & late
 		if i > 0 && base&late != 0 && ev&evClock != 0 {
 			s.wasBusy(w)
@@ -207,6 +225,7 @@ func (s *Stream) flush(w *loop.Worker, ev uint32) {
 	if ev&evWritable != 0 {
 		o.blocked = false
 	}
+	s.addCounts()
 	s.push(w)
 	if o.closeWrite && !o.halfClosed && o.q.Len() == 0 && !o.dead {
 		o.halfClosed = true
@@ -254,7 +273,7 @@ func (s *Stream) tell(ev uint32) {
 	}
 	if ev&evDrain != 0 && s.status&sDraining == 0 {
 		s.status |= sDraining
-		if s.quiet() {
+		if ev&evBusy == 0 && s.quiet() {
 			s.status |= sIdleAtDrain
 		}
 		s.status |= sReadable // what has come before the drain is still served
@@ -347,7 +366,7 @@ func (s *Stream) read(w *loop.Worker) bool {
 	n, err := s.d.read(src[kept:])
 	switch {
 	case err == nil:
-		s.bytesIn.Add(uint64(n))
+		s.newIn += uint64(n)
 		s.active.Store(w.Now)
 		if n < len(src)-kept && s.status&sFin == 0 {
 			s.status &^= sReadable // a short read: there is no more
@@ -373,8 +392,8 @@ func (s *Stream) feed(src []byte) {
 	if n < 0 || n > len(src) {
 		n, err = 0, errors.New("hythe: Input used more bytes than it was given")
 	}
-	if n > 0 && s.frames.Load() == 0 {
-		s.frames.Add(1) // a byte-level protocol counts as one frame
+	if n > 0 {
+		s.status |= sFramed
 	}
 	if err != nil {
 		s.keep(nil)

@@ -72,8 +72,55 @@ type Queue struct {
 	Budget     *Budget
 	head, tail *chunk
 	size       int // bytes waiting
-	held       int // bytes charged to Budget
+	held       int // bytes of memory
+	charged    bool
 }
+
+// Charge charges the queue's memory to its budget, now and until it is empty
+// again. A queue that empties at once need not be counted.
+func (q *Queue) Charge() {
+	if !q.charged {
+		q.charged = true
+		q.Budget.Charge(q.held)
+	}
+}
+
+// A Message is room to encode a message into, which Add puts on a queue without
+// copying where that is possible.
+type Message struct{ c *chunk }
+
+// NewMessage returns an empty Message. It must end in Add or Drop.
+func NewMessage() Message { return Message{smallPool.Get().(*chunk)} }
+
+// Room is where to append the message.
+func (m Message) Room() []byte { return m.c.buf[:0] }
+
+// Drop gives the Message back.
+func (m Message) Drop() { smallPool.Put(m.c) }
+
+// Add puts b, which was appended to m.Room, on the queue. Neither m nor b may be
+// used afterwards.
+func (q *Queue) Add(m Message, b []byte) {
+	switch {
+	case len(b) > smallBytes: // it was moved elsewhere
+		if len(b) >= ownBytes {
+			q.AppendOwned(b)
+		} else {
+			q.Append(b)
+		}
+	case q.head == nil && len(b) > 0 && &b[0] == &m.c.buf[0]:
+		m.c.w = len(b)
+		q.size += len(b)
+		q.push(m.c)
+		return
+	default:
+		q.Append(b)
+	}
+	m.Drop()
+}
+
+// ownBytes is the size from which a message is not copied.
+const ownBytes = 16 << 10
 
 // Len returns how many bytes wait.
 func (q *Queue) Len() int { return q.size }
@@ -112,7 +159,7 @@ func (q *Queue) adopt(b []byte, k kind) {
 }
 
 func (q *Queue) get(n int) *chunk {
-	if n <= smallBytes && q.head == nil {
+	if n <= smallBytes && (q.head == nil || q.Budget.Exhausted()) {
 		return smallPool.Get().(*chunk)
 	}
 	return largePool.Get().(*chunk)
@@ -120,7 +167,9 @@ func (q *Queue) get(n int) *chunk {
 
 func (q *Queue) push(c *chunk) {
 	q.held += len(c.buf)
-	q.Budget.Charge(len(c.buf))
+	if q.charged {
+		q.Budget.Charge(len(c.buf))
+	}
 	if q.tail == nil {
 		q.head = c
 	} else {
@@ -161,10 +210,11 @@ func (q *Queue) Advance(n int) {
 		if c.r < c.w {
 			return
 		}
-		if q.head = c.next; q.head == nil {
-			q.tail = nil
-		}
+		q.head = c.next
 		q.put(c)
+		if q.head == nil {
+			q.tail, q.charged = nil, false
+		}
 	}
 }
 
@@ -173,7 +223,9 @@ func (q *Queue) Release() { q.Advance(q.size) }
 
 func (q *Queue) put(c *chunk) {
 	q.held -= len(c.buf)
-	q.Budget.Charge(-len(c.buf))
+	if q.charged {
+		q.Budget.Charge(-len(c.buf))
+	}
 	c.next, c.r, c.w = nil, 0, 0
 	switch c.kind {
 	case small:

@@ -24,6 +24,7 @@ func TestQueueKeepsOrder(t *testing.T) {
 		var b Budget
 		b.SetMax(1 << 40)
 		q := Queue{Budget: &b}
+		q.Charge()
 		var want, got []byte
 		for range 1 + r.IntN(12) {
 			p := make([]byte, r.IntN(3*smallBytes))
@@ -31,7 +32,13 @@ func TestQueueKeepsOrder(t *testing.T) {
 				p[i] = byte(r.Uint32())
 			}
 			want = append(want, p...)
-			switch r.IntN(3) {
+			if r.IntN(5) == 0 {
+				q.Charge()
+			}
+			switch r.IntN(4) {
+			case 3:
+				m := NewMessage()
+				q.Add(m, append(m.Room(), p...))
 			case 0:
 				q.AppendOwned(bytes.Clone(p))
 			case 1:
@@ -82,6 +89,10 @@ func TestReleaseGivesBack(t *testing.T) {
 	b.SetMax(10)
 	q := Queue{Budget: &b}
 	q.Append(make([]byte, 100<<10))
+	if b.Used() != 0 {
+		t.Fatal("charged before Charge")
+	}
+	q.Charge()
 	if !b.Exhausted() {
 		t.Fatal("100 KiB in a budget of 10 bytes: not exhausted")
 	}
