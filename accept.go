@@ -44,7 +44,9 @@ func (s *Server) accept(l *listen.Listener) error {
 		switch {
 		case err == nil:
 		case errors.Is(err, listen.ErrNotAdmitted):
-			s.awaitChange()
+			if !s.awaitChange() {
+				l.Close() // who waits now will not be served
+			}
 		case errors.Is(err, net.ErrClosed):
 			return nil
 		default:
@@ -272,7 +274,7 @@ func (s *Server) register(c *Stream) bool {
 	c.prev.next, c.next.prev = c, c
 	s.live++
 	s.count++
-	return s.state == stateServing
+	return !s.sealed
 }
 
 // ended takes a connection off the list. It is the last thing that happens to it.
@@ -287,7 +289,7 @@ func (s *Server) ended(c *Stream, end *CloseError) {
 	if s.report != nil && !s.reported {
 		s.report.add(c, end, s.now())
 	}
-	last := s.live == 0 && s.report != nil
+	last := s.live == 0 && s.sealed
 	s.mu.Unlock()
 	if c.status&sAdmitted != 0 {
 		s.admit.leaveIP(c.peer.Addr())
@@ -369,13 +371,28 @@ func (s *Server) handshake(c *Stream, nc net.Conn) (_ net.Conn, why Reason, err 
 	if !ok {
 		return nc, 0, nil
 	}
-	if err := t.HandshakeContext(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil, HandshakeTimeout, err
-		}
-		return nil, HandshakeFailed, err
+	if why, err := shakeHands(ctx, t); err != nil {
+		return nil, why, err
 	}
 	return t, 0, nil
+}
+
+// shakeHands does the TLS handshake, in which code of the configuration's may
+// run.
+func shakeHands(ctx context.Context, t *tls.Conn) (why Reason, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			why, err = Panicked, &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	err = t.HandshakeContext(ctx)
+	switch {
+	case err == nil:
+		return 0, nil
+	case ctx.Err() != nil:
+		return HandshakeTimeout, err
+	}
+	return HandshakeFailed, err
 }
 
 func (s *Server) handshakeContext(c *Stream) (context.Context, context.CancelFunc) {

@@ -397,7 +397,7 @@ func TestBudget_NeverReading(t *testing.T) {
 		}
 		// Those that pass it together may have a large chunk each.
 		if bound := int64(budget + members*(4<<10) + 4*32<<10); worst > bound {
-			t.Errorf("%d bytes were held, the bound is %d", worst, bound)
+			t.Errorf("%d bytes were held, the bound is %d\n%s", worst, bound, allStacks())
 		}
 		p := h.dial() // there is still enough for who comes new
 		p.send("go\n")

@@ -377,6 +377,7 @@ func TestTake_DrainWhileTaken(t *testing.T) {
 		busy.send("ne\n")
 		busy.want("half a line")
 		busy.wantEOF() // closed once it is moored
+		busy.close()
 		if err := h.wait(); err != nil {
 			t.Errorf("Serve = %v", err)
 		}

@@ -250,6 +250,7 @@ func TestObserver_DrainMeanwhile(t *testing.T) {
 				}
 				close(release)
 				p.wantGone()
+				p.close()
 				h.wait()
 				h.nextEnd()
 			})

@@ -87,6 +87,9 @@ func TestPauseResume(t *testing.T) {
 		h.srv.Pause()
 		h.cancel() // a paused server drains as well
 		p.wantEOF()
+		q.wantEOF()
+		p.close()
+		q.close()
 		if err := h.wait(); err != nil {
 			t.Errorf("Serve = %v", err)
 		}

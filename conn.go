@@ -16,6 +16,9 @@ import (
 // in its fields. Methods may block, which stops this connection's turns and no
 // other's. No lock is held.
 //
+// A client that never sends anything is cut by Timeouts.FirstInput, which a
+// service that only talks switches off.
+//
 // Input is called with each message, in order. An error ends the connection, for
 // the reason Failed; what was sent before is still delivered.
 //
@@ -31,7 +34,9 @@ import (
 //	                               has left; with it, when it calls Shutdown
 //	InputFailed(c C, err error)    the input could not be decoded: the last chance
 //	                               to send a word about it
-//	Draining(c C)                  the server drains: say goodbye
+//	Draining(c C)                  the server drains: say goodbye. (A peer that was
+//	                               sent one counts as busy, and is given
+//	                               Timeouts.Linger to hear it)
 //	Disconnected(c C, why error)   the last call, exactly once if Connected
 //	                               succeeded; why is a *CloseError
 type Session[In, Out any] interface {
@@ -46,6 +51,16 @@ func Sessions[In, Out any, S Session[In, Out]](c codec.Codec[In, Out], open func
 		open:    func(c *Conn[In, Out]) Session[In, Out] { return open(c) },
 	}
 }
+
+// Handler makes a Service of a function that is called with each message, for
+// protocols that need to remember nothing about a connection.
+func Handler[In, Out any](c codec.Codec[In, Out], handle func(c *Conn[In, Out], in In) error) Service {
+	return Sessions(c, func(*Conn[In, Out]) handler[In, Out] { return handle })
+}
+
+type handler[In, Out any] func(c *Conn[In, Out], in In) error
+
+func (h handler[In, Out]) Input(c *Conn[In, Out], in In) error { return h(c, in) }
 
 // A Conn is a connection on which messages travel. It has everything that its
 // [Stream] has. Its methods are safe for concurrent use, but for Receive,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -23,8 +24,26 @@ type ConnInfo struct {
 	Age    time.Duration
 }
 
-func (r *Report) String() string {
+func (r Report) String() string {
 	return fmt.Sprintf("drained in %v: %d idle, %d finished, %d cut", r.Elapsed.Round(time.Millisecond), len(r.Idle), len(r.Finished), len(r.Cut))
+}
+
+// Report returns what the drain has come to: the zero Report before one, a
+// growing one while it lasts.
+func (s *Server) Report() Report {
+	s.init()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.report == nil {
+		return Report{}
+	}
+	return s.report.clone()
+}
+
+func (r *Report) clone() Report {
+	c := *r
+	c.Idle, c.Finished, c.Cut = slices.Clone(r.Idle), slices.Clone(r.Finished), slices.Clone(r.Cut)
+	return c
 }
 
 func infoOf(c *Stream, why Reason, now int64) ConnInfo {
@@ -51,6 +70,11 @@ type DrainError struct {
 
 func (e *DrainError) Error() string { return "hythe: " + e.Report.String() + ": " + e.Err.Error() }
 func (e *DrainError) Unwrap() error { return e.Err }
+
+// lastCall is how long listeners may go on accepting what waits in their
+// backlogs when a drain begins: a client that has connected and sent may well
+// have gone, and must not lose what it sent.
+const lastCall = 50 * time.Millisecond
 
 // cutGrace is how long the hooks of connections that were cut get to notice.
 const cutGrace = 50 * time.Millisecond
@@ -81,7 +105,7 @@ func (s *Server) Drain(ctx context.Context) (Report, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return *s.report, s.stopErr
+	return s.report.clone(), s.stopErr
 }
 
 // stop makes the first step towards the end: nothing more is accepted. s.mu is
@@ -90,13 +114,40 @@ func (s *Server) stop(state serverState) {
 	s.state = state
 	s.report = &Report{}
 	for _, l := range s.listeners {
-		l.Close()
+		if state == stateClosed {
+			l.Close()
+		} else {
+			l.CloseWhenEmpty()
+		}
 	}
+	s.sealed = state == stateClosed
 	close(s.quit)
+}
+
+// seal ends the last call.
+func (s *Server) seal() {
+	s.mu.Lock()
+	ls := s.listeners
+	s.mu.Unlock()
+	if len(ls) > 0 {
+		patience := time.NewTimer(lastCall)
+		select {
+		case <-s.accepted:
+		case <-patience.C:
+			for _, l := range ls {
+				l.Close()
+			}
+		}
+		patience.Stop()
+	}
+	s.mu.Lock()
+	s.sealed = true
+	s.mu.Unlock()
 }
 
 func (s *Server) drain(ctx context.Context) {
 	began := time.Now()
+	s.seal()
 	s.mu.Lock()
 	shaking := append([]*Stream(nil), s.shaking...)
 	none := s.live == 0
@@ -124,7 +175,7 @@ func (s *Server) drain(ctx context.Context) {
 	s.reported = true
 	s.report.Elapsed = time.Since(began)
 	if len(s.report.Cut) > 0 {
-		s.stopErr = &DrainError{Report: *s.report, Err: context.Cause(ctx)}
+		s.stopErr = &DrainError{Report: s.report.clone(), Err: context.Cause(ctx)}
 	}
 	s.mu.Unlock()
 	s.release()

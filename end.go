@@ -3,6 +3,7 @@ package hythe
 import (
 	"io"
 	"runtime/debug"
+	"time"
 
 	"github.com/hythe-go/hythe/internal/loop"
 )
@@ -88,7 +89,7 @@ func (s *Stream) after(w *loop.Worker) (ended bool) {
 		if gate&gateMoving != 0 {
 			return s.move(w)
 		}
-		if s.newIn > 0 {
+		if s.status&sNewInput != 0 {
 			s.mu.Lock()
 			s.addCounts()
 			s.mu.Unlock()
@@ -124,13 +125,32 @@ func (s *Stream) retire() {
 	switch {
 	case s.status&sEOFTold != 0:
 		s.finish(PeerDone, nil)
-	case s.status&sDraining != 0 && len(s.in) == 0 && s.status&sReadable == 0:
+	case s.status&sDraining != 0 && len(s.in) == 0 && s.status&sReadable == 0 && !s.midStream():
 		if p, ok := s.proto.(lastCaller); ok {
 			p.lastCall()
 			return
 		}
 		s.finish(Drained, nil)
 	}
+}
+
+// drainQuiet is how long a peer that only sends must have been silent before a
+// drain takes it to be between two frames.
+const drainQuiet = 50 * time.Millisecond
+
+// midStream reports whether the peer is likely to be sending at this moment:
+// bytes came a short while ago, and nothing was answered since. A peer that was
+// answered waits, or sends something new.
+func (s *Stream) midStream() bool {
+	s.mu.Lock()
+	answered := s.count.out > s.outAtIn
+	s.mu.Unlock()
+	quiet := s.active.Load() + int64(drainQuiet)
+	if answered || s.srv.now() >= quiet {
+		return false
+	}
+	s.d.arm(quiet)
+	return true
 }
 
 // lastCaller is a Protocol that ends the connection itself when it is drained.

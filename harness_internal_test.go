@@ -8,6 +8,6 @@ func DebugState(s *Stream) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := &s.out
-	return fmt.Sprintf("conn %d: state %b gate %b holds %d queued %d full %t blocked %t writing %t closed %t dead %t stalled %d end %v",
-		s.id, s.state.Load(), s.gate.Load(), s.holds.Load(), o.q.Len(), o.full, o.blocked, o.writing, o.closed, o.dead, s.stalled.Load(), s.end.Reason)
+	return fmt.Sprintf("conn %d: state %b gate %b holds %d queued %d held %d full %t blocked %t writing %t closed %t dead %t stalled %d end %v",
+		s.id, s.state.Load(), s.gate.Load(), s.holds.Load(), o.q.Len(), o.q.Held(), o.full, o.blocked, o.writing, o.closed, o.dead, s.stalled.Load(), s.end.Reason)
 }

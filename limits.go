@@ -25,7 +25,7 @@ type Limits struct {
 
 	// FrameBytes is how much unfinished input is kept for a connection. The
 	// default is 1 MiB. Codecs have limits of their own, which are usually
-	// lower.
+	// lower; for frames above 1 MiB raise both.
 	FrameBytes int
 
 	// HighWater and LowWater are the marks of the output queue, in bytes. Send

@@ -95,14 +95,10 @@ func (s *Stream) StartTLS(config *tls.Config) error {
 			if !dead {
 				ctx, cancel := s.srv.handshakeContext(s)
 				t := tls.Server(&progressConn{nc, s}, config)
-				err := t.HandshakeContext(ctx)
-				switch {
-				case err == nil:
+				if why, err := shakeHands(ctx, t); err != nil {
+					s.cut(why, err)
+				} else {
 					next = &netDriver{s: s, nc: t}
-				case ctx.Err() != nil:
-					s.cut(HandshakeTimeout, err)
-				default:
-					s.cut(HandshakeFailed, err)
 				}
 				cancel()
 			}
@@ -205,9 +201,7 @@ func (t *Taken) NetConn() net.Conn { return t.Conn }
 func (t *Taken) Read(b []byte) (int, error) {
 	n, err := t.Conn.Read(b)
 	if n > 0 {
-		t.s.mu.Lock()
-		t.s.count.in += uint64(n)
-		t.s.mu.Unlock()
+		t.s.bytesIn.Add(uint64(n))
 		t.s.active.Store(t.s.srv.now())
 	}
 	return n, err

@@ -44,6 +44,7 @@ func (s *Server) observe(ev Event) {
 	}
 	level := slog.LevelDebug
 	switch ev.Kind {
+	case ConnAccepted, ConnRefused:
 	case ListenerFailed, HookPanicked:
 		level = slog.LevelWarn
 	case ConnEnded:

@@ -60,7 +60,9 @@ type Server struct {
 	Slow SlowPolicy
 
 	// Goroutines has every connection driven by a goroutine of its own, even
-	// where the epoll loops could.
+	// where the epoll loops could. What a program sees is the same, but for one
+	// thing: while a hook is running and more input has come behind what it is
+	// working on, its context does not hear of the peer's leaving.
 	Goroutines bool
 
 	// Observer, if set, is told what happens. It is called from many
@@ -94,7 +96,9 @@ type Server struct {
 	refusing  int                // refused ones that are being told
 	report    *Report            // since Drain or Close
 	reported  bool               // nothing is added to report any more
+	sealed    bool               // no connection is taken any more
 	quit      chan struct{}      // closed when Drain or Close begins
+	accepted  chan struct{}      // closed when the last listener has closed
 	empty     chan struct{}      // closed when draining and the last connection has ended
 	stopped   chan struct{}      // closed when Drain or Close has done its work
 	stopErr   error              // what Serve returns after that
@@ -135,6 +139,7 @@ func (s *Server) init() {
 		s.admit.set(set.Conns, set.ConnsPerIP)
 		s.head.next, s.head.prev = &s.head, &s.head
 		s.quit, s.empty, s.stopped = make(chan struct{}), make(chan struct{}), make(chan struct{})
+		s.accepted = make(chan struct{})
 		s.base = context.Background()
 	})
 }
@@ -252,6 +257,10 @@ func (s *Server) Serve(ctx context.Context, ls ...net.Listener) error {
 			}
 		})
 	}
+	go func() { // Serve waits for it
+		accepting.Wait()
+		close(s.accepted)
+	}()
 	var cause error
 	select {
 	case <-ctx.Done():
@@ -268,7 +277,7 @@ func (s *Server) Serve(ctx context.Context, ls ...net.Listener) error {
 		}
 		s.Drain(dctx)
 	}
-	accepting.Wait()
+	<-s.accepted
 	<-s.stopped
 	if cause == nil {
 		return s.stopErr // not joined: it may be compared

@@ -38,8 +38,9 @@ type Stream struct {
 	inSince atomic.Int64 // when in became non-empty; 0: it is empty
 
 	// Times are nanoseconds since the server's epoch.
-	active           atomic.Int64 // when a byte came or went
-	newIn, newFrames uint64       // not yet in count. Turn only
+	active    atomic.Int64 // when a byte came or went
+	bytesIn   atomic.Uint64
+	newFrames uint64 // not yet in count. Turn only
 
 	// The output.
 	mu      sync.Mutex
@@ -53,7 +54,8 @@ type Stream struct {
 	holds     atomic.Int32
 	inCharged int // what of the unfinished input the budget knows about. Turn only
 	opened    int64
-	lingerTo  int64 // when a lingering connection is cut; 0: it does not linger. Turn only
+	outAtIn   uint64 // count.out when input last came. Guarded by mu
+	lingerTo  int64  // when a lingering connection is cut; 0: it does not linger. Turn only
 	id        uint64
 	peer      netip.AddrPort // zero when the peer has no IP address
 	conn      net.Conn       // nil while only the descriptor is known. Written under mu, in a turn
@@ -67,6 +69,7 @@ type status uint16
 
 const (
 	sReadable    status = 1 << iota // reading may give something
+	sNewInput                       // input came that addCounts does not know of
 	sFramed                         // something was delivered
 	sFin                            // the kernel says that the peer has finished
 	sEOF                            // the end of the input was read
@@ -327,20 +330,23 @@ func (s *Stream) Stats() Stats {
 	defer s.mu.Unlock()
 	return Stats{
 		Opened:   s.srv.epoch.Add(time.Duration(s.opened)),
-		BytesIn:  s.count.in,
+		BytesIn:  s.bytesIn.Load(),
 		BytesOut: s.count.out,
 		Frames:   s.count.frames,
 		Queued:   s.out.q.Len(),
 	}
 }
 
-type counters struct{ in, out, frames uint64 }
+type counters struct{ out, frames uint64 }
 
 // addCounts adds what the turn has counted. s.mu is held.
 func (s *Stream) addCounts() {
-	s.count.in += s.newIn
+	if s.status&sNewInput != 0 {
+		s.status &^= sNewInput
+		s.outAtIn = s.count.out
+	}
 	s.count.frames += s.newFrames
-	s.newIn, s.newFrames = 0, 0
+	s.newFrames = 0
 }
 
 // output is the writing side of a Stream.

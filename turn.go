@@ -366,7 +366,8 @@ func (s *Stream) read(w *loop.Worker) bool {
 	n, err := s.d.read(src[kept:])
 	switch {
 	case err == nil:
-		s.newIn += uint64(n)
+		s.bytesIn.Add(uint64(n))
+		s.status |= sNewInput
 		s.active.Store(w.Now)
 		if n < len(src)-kept && s.status&sFin == 0 {
 			s.status &^= sReadable // a short read: there is no more

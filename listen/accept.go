@@ -99,6 +99,9 @@ func (l *Listener) emit(ev AcceptEvent) {
 func (l *Listener) Accept() (net.Conn, error) {
 	var p patience
 	for {
+		if l.lastCall.Load() {
+			return l.acceptLast()
+		}
 		t, err := l.ready()
 		if err != nil {
 			return nil, err
@@ -116,6 +119,17 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 	}
+}
+
+// acceptLast is Accept after CloseWhenEmpty.
+func (l *Listener) acceptLast() (net.Conn, error) {
+	fd, _, err := l.AcceptFD(nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close()
+	return net.FileConn(f)
 }
 
 // A turn is one try to accept: from what, and after how many pauses.

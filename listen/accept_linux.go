@@ -125,7 +125,7 @@ func (l *Listener) AcceptFD(admit func() bool, release func()) (fd int, peer net
 			return -1, netip.AddrPort{}, err
 		case err != nil: // no descriptor to accept with: a shortage like others
 		case admit != nil && !admit():
-			if waits {
+			if waits || l.lastCall.Load() {
 				return -1, netip.AddrPort{}, ErrNotAdmitted
 			}
 			err = t.raw.wait()
@@ -140,6 +140,10 @@ func (l *Listener) AcceptFD(admit func() bool, release func()) (fd int, peer net
 				release()
 			}
 			waits = false
+			if err == errAgain && l.lastCall.Load() {
+				l.Close()
+				continue
+			}
 			if err == errAgain {
 				err = t.raw.wait()
 				waits = err == nil

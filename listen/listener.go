@@ -15,6 +15,8 @@ import (
 // died, and can be paused without giving up the port. It is made by [Listen] or
 // [Wrap]. All methods are safe for concurrent use.
 type Listener struct {
+	lastCall atomic.Bool // CloseWhenEmpty was called
+
 	cfg      Config
 	endpoint Endpoint
 	addr     net.Addr
@@ -149,21 +151,29 @@ func (l *Listener) Paused() bool {
 // longAgo is a deadline that interrupts whoever waits.
 var longAgo = time.Unix(1, 0)
 
+// interrupt has whoever waits look again, until the deadline is lifted. l.mu is
+// held.
+func (l *Listener) interrupt(deadline time.Time) {
+	if !deadline.IsZero() {
+		l.pauses++
+	}
+	l.raw.setDeadline(deadline)
+	if d, ok := l.sock.ln.(interface{ SetDeadline(time.Time) error }); ok {
+		d.SetDeadline(deadline) // an error means it is closed, and nobody waits
+	}
+}
+
 func (l *Listener) setPaused(paused bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.paused == paused {
 		return
 	}
-	var deadline time.Time
-	if paused {
-		l.pauses++
-		deadline = longAgo
-	}
 	l.paused = paused
-	l.raw.setDeadline(deadline)
-	if d, ok := l.sock.ln.(interface{ SetDeadline(time.Time) error }); ok {
-		d.SetDeadline(deadline) // an error means it is closed, and nobody waits
+	if paused {
+		l.interrupt(longAgo)
+	} else {
+		l.interrupt(time.Time{})
 	}
 	l.notify()
 }
@@ -204,6 +214,24 @@ func (l *Listener) Close() error {
 		return nil // it was closed when it died
 	}
 	return err
+}
+
+// CloseWhenEmpty closes the listener as soon as no connection waits in its
+// backlog, where Close would reset those that do: Accept and AcceptFD go on
+// returning connections until then. New ones may go on coming, so the caller
+// bounds the time, with Close. A listener that is paused, or has no descriptor,
+// is closed at once.
+func (l *Listener) CloseWhenEmpty() error {
+	if !l.CanAcceptFD() || l.Paused() {
+		return l.Close()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.lastCall.Store(true)
+		l.interrupt(longAgo)
+	}
+	return nil
 }
 
 // SetUnlinkOnClose says whether Close removes the path of a Unix socket. It

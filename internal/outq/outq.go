@@ -77,7 +77,8 @@ type Queue struct {
 }
 
 // Charge charges the queue's memory to its budget, now and until it is empty
-// again. A queue that empties at once need not be counted.
+// again. A queue charges itself once it holds more than one small chunk; less
+// than that need not be counted if it leaves at once.
 func (q *Queue) Charge() {
 	if !q.charged {
 		q.charged = true
@@ -166,6 +167,9 @@ func (q *Queue) get(n int) *chunk {
 }
 
 func (q *Queue) push(c *chunk) {
+	if q.head != nil || len(c.buf) > smallBytes {
+		q.Charge()
+	}
 	q.held += len(c.buf)
 	if q.charged {
 		q.Budget.Charge(len(c.buf))

@@ -1,0 +1,281 @@
+package hythe_test
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hythe-go/hythe"
+)
+
+// helloBytes is what a TLS client says first.
+var helloBytes = sync.OnceValue(func() []byte {
+	client, server := net.Pipe()
+	go tls.Client(client, clientTLS()).Handshake()
+	defer client.Close()
+	b := make([]byte, 4096)
+	n, err := server.Read(b)
+	for n < 5 || n < 5+int(b[3])<<8+int(b[4]) {
+		var k int
+		if k, err = server.Read(b[n:]); err != nil {
+			panic(err)
+		}
+		n += k
+	}
+	return b[:n]
+})
+
+// Five hundred clients begin a TLS handshake and do not go on. There are never
+// more than the limit, honest clients get through, and the handshake clock ends
+// the rest.
+func TestAbuse_HandshakeStallers(t *testing.T) {
+	const stallers, limit, clock = 500, 50, 2 * time.Second
+	tests := []struct {
+		name  string
+		speak func(nc net.Conn)
+	}{
+		{"silent", func(net.Conn) {}},
+		{"half a hello", func(nc net.Conn) { nc.Write(helloBytes()[:100]) }},
+		{"hello, and reads nothing", func(nc net.Conn) { nc.Write(helloBytes()) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := tlsWorld.start(t, &hythe.Server{
+				Service:  echoService(),
+				Limits:   hythe.Limits{Handshakes: limit},
+				Timeouts: hythe.Timeouts{Handshake: clock},
+			})
+			ns := h.neighbours(4)
+			goroutines := runtime.NumGoroutine()
+			for range stallers {
+				tt.speak(h.dialOnly())
+			}
+			// Each beyond the limit ends the oldest.
+			h.wantEnds(stallers-limit, hythe.Shed)
+			began := time.Now()
+			for range 10 {
+				p := h.peerOf(h.dialOnly())
+				p.startTLS()
+				p.wantLive()
+			}
+			h.wantEnds(1, hythe.Shed) // the first one's place; each leaves it to the next
+			within(t, "10 honest clients", time.Since(began), clock)
+			if live := h.srv.Stats().Live; live != limit-1+10+4 {
+				t.Errorf("%d are live, want %d", live, limit-1+10+4)
+			}
+			t.Logf("%d goroutines more for %d handshakes", runtime.NumGoroutine()-goroutines, limit-1)
+			h.wantEnds(limit-1, hythe.HandshakeTimeout)
+			within(t, "the last staller's end", time.Since(began), clock+time.Second)
+			h.wantLiveConns(4 + 10)
+			ns.check(tlsWorld.neighbourBound())
+		})
+	}
+}
+
+// While stallers keep coming, honest clients get through: who shakes hands at
+// once is not among the oldest.
+func TestAbuse_HandshakeStorm(t *testing.T) {
+	const stallers, limit, honest = 500, 100, 20
+	h := tlsWorld.start(t, &hythe.Server{Service: echoService(), Limits: hythe.Limits{Handshakes: limit}})
+	ns := h.neighbours(2)
+	var storm, guests sync.WaitGroup
+	var failed atomic.Int32
+	calm := make(chan bool)
+	storm.Go(func() {
+		defer close(calm)
+		pace := time.NewTicker(time.Millisecond) // a thousand a second
+		defer pace.Stop()
+		for range stallers {
+			h.dialOnly()
+			<-pace.C
+		}
+	})
+	guests.Go(func() {
+		for range honest {
+			p, err := h.rawDial()
+			if err != nil {
+				failed.Add(1)
+				continue
+			}
+			p.send("hello\n")
+			p.want("hello")
+			p.close()
+		}
+	})
+	guests.Wait()
+	storm.Wait()
+	<-calm
+	t.Logf("%d of %d honest handshakes failed", failed.Load(), honest)
+	if failed.Load() > 0 {
+		t.Errorf("%d of %d honest clients did not get through", failed.Load(), honest)
+	}
+	if live := h.srv.Stats().Live; live > limit+2+1 {
+		t.Errorf("%d are live, the limit is %d", live, limit)
+	}
+	ns.check(tlsWorld.neighbourBound())
+}
+
+// In fake time, every way to be slow ends exactly at the handshake clock.
+func TestAbuse_HandshakeClock(t *testing.T) {
+	const stallers, clock = 100, 10 * time.Second
+	drip := func(nc net.Conn) {
+		for i := range helloBytes() {
+			if _, err := nc.Write(helloBytes()[i : i+1]); err != nil {
+				return
+			}
+			time.Sleep(time.Second)
+		}
+	}
+	tests := []struct {
+		name  string
+		pre   bool // the staller meets PreConnect, not TLS
+		speak func(nc net.Conn)
+	}{
+		{"TLS, silent", false, func(net.Conn) {}},
+		{"TLS, a byte a second", false, drip},
+		{"TLS, hello and no more", false, func(nc net.Conn) { nc.Write(helloBytes()) }},
+		{"PreConnect, silent", true, func(net.Conn) {}},
+		{"PreConnect, a byte a second", true, drip},
+	}
+	helloBytes() // outside of every bubble
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inMem(t, func(t *testing.T) {
+				srv := &hythe.Server{Service: echoService(), Timeouts: hythe.Timeouts{Handshake: clock}}
+				if tt.pre {
+					srv.PreConnect = preamble
+				} else {
+					srv.TLS = serverTLS()
+				}
+				h := memWorld.start(t, srv)
+				var speaking sync.WaitGroup
+				defer speaking.Wait()
+				began := time.Now()
+				for range stallers {
+					nc := h.dialOnly()
+					speaking.Go(func() { tt.speak(nc) })
+				}
+				synctest.Wait()
+				h.wantEnds(stallers, hythe.HandshakeTimeout)
+				if d := time.Since(began); d < clock || d > clock+200*time.Millisecond {
+					t.Errorf("the last one ended after %v, want %v", d, clock)
+				}
+				h.wantLiveConns(0)
+			})
+		})
+	}
+}
+
+// preamble is a PreConnect that wants 2,000 bytes first, or a line feed.
+func preamble(ctx context.Context, nc net.Conn) (net.Conn, error) {
+	b := make([]byte, 1)
+	for range 2000 {
+		if _, err := io.ReadFull(nc, b); err != nil {
+			return nil, err
+		}
+		if b[0] == '\n' {
+			break
+		}
+	}
+	return nc, nil
+}
+
+// PreConnect stallers, over both drivers: the limit holds, honest clients get
+// through and are then driven as others are.
+func TestAbuse_PreConnectStallers(t *testing.T) {
+	const stallers, limit, clock = 300, 30, 1500 * time.Millisecond
+	inWorlds(t, []world{tcpWorld, unixW, netWorld, memWorld}, func(t *testing.T, w world) {
+		h := w.start(t, &hythe.Server{
+			Service:    echoService(),
+			Limits:     hythe.Limits{Handshakes: limit},
+			Timeouts:   hythe.Timeouts{Handshake: clock},
+			PreConnect: preamble,
+		})
+		guest := func() *peer {
+			p := h.peerOf(h.dialOnly())
+			p.send("\n")
+			p.wantLive()
+			return p
+		}
+		first := guest()
+		for range stallers {
+			h.dialOnly()
+		}
+		if !w.mem {
+			h.wantEnds(stallers-limit, hythe.Shed)
+		} else {
+			synctest.Wait()
+			if live := h.srv.Stats().Live; live != limit+1 {
+				t.Errorf("%d are live, want %d", live, limit+1)
+			}
+			h.wantEnds(stallers-limit, hythe.Shed)
+		}
+		began := time.Now()
+		guests := []*peer{first}
+		for range 5 {
+			guests = append(guests, guest())
+		}
+		within(t, "5 honest clients", time.Since(began), clock/2)
+		got := h.wantEnds(limit, hythe.HandshakeTimeout, hythe.Shed)
+		if got[hythe.Shed] != 1 {
+			t.Errorf("ends: %v, want 1 shed, whose place the guests had one after the other", got)
+		}
+		h.wantLiveConns(len(guests))
+		for _, p := range slices.Backward(guests) {
+			p.wantLive()
+		}
+	})
+}
+
+// A PreConnect that ignores its context does not hold the place of others, nor
+// the server's end.
+func TestAbuse_PreConnectIgnoresContext(t *testing.T) {
+	inWorlds(t, []world{tcpWorld, netWorld, memWorld}, func(t *testing.T, w world) {
+		release := make(chan bool)
+		var stuck atomic.Int32
+		h := w.start(t, &hythe.Server{
+			Service:  echoService(),
+			Timeouts: hythe.Timeouts{Handshake: 300 * time.Millisecond},
+			PreConnect: func(ctx context.Context, nc net.Conn) (net.Conn, error) {
+				b := make([]byte, 1)
+				if _, err := io.ReadFull(nc, b); err == nil && b[0] == 's' {
+					stuck.Add(1)
+					<-release
+				}
+				return nc, nil
+			},
+		})
+		h.stuck = true // until it is released
+		for range 20 {
+			h.dialOnly().Write([]byte("s"))
+		}
+		eventually(t, w, func() bool { return stuck.Load() == 20 }, "all to be stuck")
+		p := h.peerOf(h.dialOnly())
+		p.send("x")
+		p.wantLive()
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		report, err := h.srv.Drain(ctx)
+		slack := 250 * time.Millisecond
+		if w.mem {
+			slack = 100 * time.Millisecond
+		}
+		within(t, "Drain", time.Since(began), 500*time.Millisecond+slack)
+		t.Logf("%v, %v", &report, err)
+		if len(report.Cut)+len(report.Finished) != 20 || len(report.Idle) != 1 {
+			t.Errorf("report: %v, want 20 cut or finished and 1 idle", &report)
+		}
+		close(release)
+		h.wantLiveConns(0)
+		h.wait()
+	})
+}

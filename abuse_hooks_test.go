@@ -1,0 +1,348 @@
+package hythe_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hythe-go/hythe"
+	"github.com/hythe-go/hythe/codec"
+)
+
+// A mine is a session that panics in the hook whose name is its first line, and
+// serves neighbours.
+type mine struct{ where string }
+
+func (m *mine) at(hook string) error {
+	switch m.where {
+	case hook:
+		panic("mine: " + hook)
+	case "exit " + hook:
+		runtime.Goexit()
+	}
+	return nil
+}
+
+func (m *mine) Input(c *lines, in string) error {
+	if strings.HasPrefix(in, "ping") {
+		return c.Send(in)
+	}
+	m.where = in
+	if in == "OnClose" || in == "exit OnClose" {
+		c.OnClose(func(error) { m.at("OnClose") })
+	}
+	m.at("Input")
+	if err := c.Post("event"); err != nil {
+		return err
+	}
+	return c.Send(strings.Repeat("m", 3000)) // passes both marks
+}
+
+func (m *mine) Posted(c *lines, ev any) error    { return m.at("Posted") }
+func (m *mine) Flushed(c *lines)                 { m.at("Flushed") }
+func (m *mine) HighWater(c *lines)               { m.at("HighWater") }
+func (m *mine) LowWater(c *lines)                { m.at("LowWater") }
+func (m *mine) InputFailed(c *lines, err error)  { m.at("InputFailed") }
+func (m *mine) InputClosed(c *lines) error       { c.Shutdown(); return m.at("InputClosed") }
+func (m *mine) Disconnected(c *lines, why error) { m.at("Disconnected") }
+func (m *mine) Connected(c *lines) error         { return nil }
+
+// A panic in every hook, of twenty connections at once, while fifty neighbours
+// work: nobody else notices, and each has its reason.
+func TestAbuse_PanicEverywhere(t *testing.T) {
+	const miners, workers = 20, 50
+	inside := []string{"Input", "Posted", "Flushed", "HighWater", "LowWater", "InputFailed", "InputClosed"}
+	after := []string{"Disconnected", "OnClose"} // the reason is another already
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		var late atomic.Int32
+		var open atomic.Int32 // panics in the function that opens sessions
+		h := w.start(t, &hythe.Server{
+			Service: hythe.Sessions(trapCodec{codec.Lines()}, func(c *lines) *mine {
+				if open.Load() > 0 && open.Add(-1) >= 0 {
+					panic("mine: open")
+				}
+				return &mine{}
+			}),
+			Limits: hythe.Limits{HighWater: 2000},
+			Observer: func(ev hythe.Event) {
+				if ev.Kind == hythe.HookPanicked {
+					late.Add(1)
+				}
+			},
+		})
+		ns := h.neighbours(workers)
+		mined := func(where string) {
+			p, err := h.rawDial()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer p.close()
+			io.WriteString(p.nc, where)
+			if strings.HasSuffix(where, "InputClosed\n") {
+				p.closeWrite()
+			}
+			if strings.HasSuffix(where, "InputFailed\n") {
+				io.WriteString(p.nc, strings.Repeat("f", 20_000))
+			}
+			if !strings.HasSuffix(where, "Disconnected\n") && !strings.HasSuffix(where, "OnClose\n") {
+				io.Copy(io.Discard, p.nc)
+			} else {
+				p.r.ReadString('\n')
+			}
+		}
+		var spots []string
+		for _, hook := range inside {
+			spots = append(spots, hook+"\n", "exit "+hook+"\n")
+		}
+		spots = append(spots, "decode trap", "ping\ndecode trap")
+		abusers(len(spots)*miners, 30, func(i int) { mined(spots[i%len(spots)]) })
+		h.wantEnds(len(spots)*miners, hythe.Panicked)
+		open.Store(miners)
+		abusers(miners, miners, func(int) { mined("ping\n") })
+		h.wantEnds(miners, hythe.Panicked)
+		abusers(len(after)*miners, 30, func(i int) { mined(after[i%len(after)] + "\n") })
+		h.wantEnds(len(after)*miners, hythe.PeerDone, hythe.PeerReset, hythe.Finished)
+		eventually(t, w, func() bool { return late.Load() == int32(len(after)*miners) }, "every HookPanicked")
+		h.wantLiveConns(workers)
+		ns.check(2 * w.neighbourBound()) // with 30 goroutines at work
+	})
+}
+
+// A panic in PreConnect, or an exit from its goroutine, ends one connection.
+func TestAbuse_PanicInHandshake(t *testing.T) {
+	const miners = 20
+	var armed atomic.Bool
+	tests := []struct {
+		name string
+		srv  func() *hythe.Server
+	}{
+		{"PreConnect", func() *hythe.Server {
+			return &hythe.Server{PreConnect: func(ctx context.Context, nc net.Conn) (net.Conn, error) {
+				if armed.Load() {
+					panic("mine: PreConnect")
+				}
+				return nc, nil
+			}}
+		}},
+		{"PreConnect exits", func() *hythe.Server {
+			return &hythe.Server{PreConnect: func(ctx context.Context, nc net.Conn) (net.Conn, error) {
+				if armed.Load() {
+					runtime.Goexit()
+				}
+				return nc, nil
+			}}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorlds(t, []world{tcpWorld, netWorld, memWorld}, func(t *testing.T, w world) {
+				armed.Store(false)
+				srv := tt.srv()
+				srv.Service = echoService()
+				h := w.start(t, srv)
+				ns := h.neighbours(5)
+				armed.Store(true)
+				for range miners {
+					h.dialOnly()
+				}
+				h.wantEnds(miners, hythe.Panicked)
+				h.wantLiveConns(5)
+				armed.Store(false)
+				h.dial().wantLive()
+				ns.check(w.neighbourBound())
+			})
+		})
+	}
+}
+
+// blocking is a service whose hook blocks for a while when it is told to.
+func blocking(d time.Duration) hythe.Service {
+	return pingService(func(c *lines, in string) error {
+		time.Sleep(d)
+		return c.Send(in)
+	})
+}
+
+// Eight handlers are blocked for a second each; the p99 of 64 others.
+func TestAbuse_BlockedHandlers(t *testing.T) {
+	const sleepers, others, nap = 8, 64, time.Second
+	inWorlds(t, []world{tcpWorld, unixW, netWorld, tlsWorld}, func(t *testing.T, w world) {
+		h := w.start(t, &hythe.Server{Service: blocking(nap)})
+		var peers []*peer
+		for range sleepers {
+			p := h.dial()
+			p.wantLivePing()
+			peers = append(peers, p)
+		}
+		ns := h.neighbours(others)
+		began := time.Now()
+		for _, p := range peers {
+			p.send("sleep\n")
+		}
+		for _, p := range peers {
+			p.want("sleep")
+		}
+		within(t, fmt.Sprintf("%d naps of %v", sleepers, nap), time.Since(began), nap+500*time.Millisecond)
+		ns.check(nap / 2)
+		if p99 := ns.quantile(0.99); p99 > 50*time.Millisecond {
+			t.Errorf("p99 of %d others is %v, want less than 50 ms", others, p99)
+		}
+	})
+}
+
+// wantLivePing is wantLive for a service that echoes pings.
+func (p *peer) wantLivePing() {
+	p.Helper()
+	p.send("ping\n")
+	p.want("ping")
+}
+
+// Five hundred handlers block at once for 100 ms: not one after the other.
+func TestAbuse_ManyBlockedHandlers(t *testing.T) {
+	const sleepers, nap, bound = 500, 100 * time.Millisecond, time.Second
+	inWorlds(t, []world{tcpWorld, unixW, netWorld, memWorld}, func(t *testing.T, w world) {
+		h := w.start(t, &hythe.Server{Service: blocking(nap)})
+		ns := h.neighbours(2)
+		var peers []*peer
+		for range sleepers {
+			p := h.dial()
+			p.wantLivePing()
+			peers = append(peers, p)
+		}
+		goroutines := runtime.NumGoroutine()
+		for round := range 2 {
+			began := time.Now()
+			for _, p := range peers {
+				p.send("sleep\n")
+			}
+			if round == 0 {
+				t.Logf("%d goroutines more", runtime.NumGoroutine()-goroutines)
+			}
+			for _, p := range peers {
+				p.want("sleep")
+			}
+			if w.mem {
+				within(t, "all naps", time.Since(began), nap)
+			} else {
+				within(t, fmt.Sprintf("%d naps of %v", sleepers, nap), time.Since(began), bound)
+			}
+		}
+		ns.check(w.neighbourBound())
+	})
+}
+
+// While loops are being woken now and then, the process's other goroutines get
+// their network events as quickly as without loops.
+func TestAbuse_OthersInProcess(t *testing.T) {
+	inWorlds(t, abuseWorlds, func(t *testing.T, w world) {
+		h := w.start(t, &hythe.Server{Service: echoService()})
+		p := h.dial()
+		quit := make(chan bool)
+		var poking sync.WaitGroup
+		poking.Go(func() { // an event for a loop every 2 ms, which nobody waits for
+			every := time.NewTicker(2 * time.Millisecond)
+			defer every.Stop()
+			for {
+				p.nc.Write([]byte("x"))
+				select {
+				case <-every.C:
+				case <-quit:
+					return
+				}
+			}
+		})
+		// Two goroutines of the program's own, on a connection of its own.
+		mine, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer mine.Close()
+		poking.Go(func() {
+			if nc, err := mine.Accept(); err == nil {
+				io.Copy(nc, nc)
+				nc.Close()
+			}
+		})
+		other := &host{TB: t, w: w, ln: mine}
+		ns := other.neighbours(1)
+		for range 400 {
+			time.Sleep(time.Millisecond) // while it is measured
+		}
+		close(quit)
+		ns.check(w.neighbourBound())
+		if p99 := ns.quantile(0.99); p99 > 8*time.Millisecond {
+			t.Errorf("p99 of goroutines that have nothing to do with the server is %v", p99)
+		}
+		poking.Wait()
+	})
+}
+
+// A hook that ignores that its connection was cut does not hold up a drain by
+// more than 100 ms past the deadline, and is reported.
+func TestAbuse_DrainStubborn(t *testing.T) {
+	const stubborn, idle, deadline = 8, 50, 300 * time.Millisecond
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		slack := 100 * time.Millisecond
+		if !w.mem {
+			slack *= 2 // a shared machine
+		}
+		release := make(chan bool)
+		var inside atomic.Int32
+		h := w.start(t, &hythe.Server{Service: pingService(func(c *lines, in string) error {
+			if in == "long" {
+				<-c.Context().Done() // this one listens
+				return context.Cause(c.Context())
+			}
+			inside.Add(1)
+			<-release
+			return nil
+		})})
+		h.stuck = true
+		for range idle {
+			h.dial().wantLivePing()
+		}
+		listens := h.dial()
+		listens.send("long\n")
+		for range stubborn {
+			h.dial().send("stay\n")
+		}
+		eventually(t, w, func() bool { return inside.Load() == stubborn }, "the stubborn hooks")
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), deadline)
+		defer cancel()
+		report, err := h.srv.Drain(ctx)
+		took := time.Since(began)
+		within(t, "Drain", took, deadline+slack)
+		if took < deadline {
+			t.Errorf("Drain returned after %v, the deadline is %v", took, deadline)
+		}
+		var de *hythe.DrainError
+		if !errors.As(err, &de) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Drain = %v (%T)", err, err)
+		}
+		if len(report.Idle) != idle || len(report.Cut) != stubborn+1 || len(report.Finished) != 0 {
+			t.Errorf("report: %v, want %d idle, %d cut", &report, idle, stubborn+1)
+		}
+		for _, info := range report.Cut {
+			if info.Reason != hythe.DrainTimeout {
+				t.Errorf("connection %d was cut: %v", info.ID, info.Reason)
+			}
+		}
+		h.checkSum()
+		close(release)
+		h.wantLiveConns(0)
+		if again, _ := h.srv.Drain(context.Background()); len(again.Cut) != stubborn+1 {
+			t.Errorf("a second Drain reports %v", &again)
+		}
+		h.wait()
+	})
+}
