@@ -320,25 +320,31 @@ func (s *Server) startHandshake(c *Stream) {
 		c.cut(Drained, nil)
 	}
 	s.work.Go(func() {
-		nc, why, err := s.handshake(c, c.conn)
-		s.mu.Lock()
-		if i := slices.Index(s.shaking, c); i >= 0 {
-			s.shaking = slices.Delete(s.shaking, i, i+1)
-		}
-		s.mu.Unlock()
-		c.mu.Lock()
-		if err != nil {
-			c.cutLocked(why, err)
-		}
-		dead := c.out.dead
-		c.mu.Unlock()
-		if dead {
-			c.bury()
-			return
-		}
-		s.place(c, incoming{nc: nc}, true)
-		s.drive(c, evOpen)
+		nc, why, err := net.Conn(nil), Panicked, error(&PanicError{}) // unless it returns
+		defer func() { s.shook(c, nc, why, err) }()
+		nc, why, err = s.handshake(c, c.conn)
 	})
+}
+
+// shook goes on with a connection after its handshake.
+func (s *Server) shook(c *Stream, nc net.Conn, why Reason, err error) {
+	s.mu.Lock()
+	if i := slices.Index(s.shaking, c); i >= 0 {
+		s.shaking = slices.Delete(s.shaking, i, i+1)
+	}
+	s.mu.Unlock()
+	c.mu.Lock()
+	if err != nil {
+		c.cutLocked(why, err)
+	}
+	dead := c.out.dead
+	c.mu.Unlock()
+	if dead {
+		c.bury()
+		return
+	}
+	s.place(c, incoming{nc: nc}, true)
+	s.drive(c, evOpen)
 }
 
 // handshake makes of an accepted connection one that can be used.

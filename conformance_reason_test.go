@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hythe-go/hythe"
@@ -94,7 +95,7 @@ func reasonCases() []*reasonCase {
 		}},
 		{why: hythe.HandshakeFailed, noSession: true, srv: hythe.Server{TLS: serverTLS()}, act: say("this is no ClientHello\n")},
 		{why: hythe.Shed, srv: hythe.Server{AtLimit: hythe.ShedIdle, Limits: hythe.Limits{Conns: 1}},
-			act: func(h *host, p *peer) { p.wantLive(); h.dial() }},
+			act: func(h *host, p *peer) { p.wantLive(); synctest.Wait(); h.dial() }}, // idle once its turn is over
 		{why: hythe.Slow, act: func(h *host, p *peer) {
 			p.wantLive()
 			for range 1000 {
