@@ -146,7 +146,7 @@ func addrPort(a net.Addr) netip.AddrPort {
 // turn, until drive or bury.
 func (s *Server) newStream(peer netip.AddrPort, in incoming) *Stream {
 	now := s.now()
-	c := &Stream{srv: s, id: s.lastID.Add(1), peer: peer, opened: now}
+	c := &Stream{srv: s, id: s.lastID.Add(1), peer: packAddr(peer), opened: now}
 	c.active.Store(now)
 	c.state.Store(running)
 	c.out.q.Budget = &s.budget
@@ -157,16 +157,20 @@ func (s *Server) newStream(peer netip.AddrPort, in incoming) *Stream {
 // place gives a connection its driver, which does nothing yet. ready says that
 // it is the one for its turns, not only for a handshake.
 func (s *Server) place(c *Stream, in incoming, ready bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.conn = in.nc
 	if ready && s.loops != nil {
 		if fd, ok := in.descriptor(); ok {
+			if in.nc != nil {
+				c.needRare().conn = in.nc
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
 			c.d = (*loopDriver)(c)
 			s.loops.Prepare(&c.node, (*loopDriver)(c), fd)
 			return
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.d = &netDriver{s: c, nc: in.nc}
 }
 
@@ -176,7 +180,7 @@ func (s *Server) secures() bool { return s.PreConnect != nil || s.TLS != nil }
 // admitted starts a connection that was accepted; room says whether a place was
 // taken for it.
 func (s *Server) admitted(c *Stream, room bool) {
-	if room && !s.admit.enterIP(c.peer.Addr()) {
+	if room && !s.admit.enterIP(c.peer.addrPort().Addr()) {
 		s.admit.leave()
 		room = false
 	}
@@ -292,7 +296,7 @@ func (s *Server) ended(c *Stream, end *CloseError) {
 	last := s.live == 0 && s.sealed
 	s.mu.Unlock()
 	if c.status&sAdmitted != 0 {
-		s.admit.leaveIP(c.peer.Addr())
+		s.admit.leaveIP(c.peer.addrPort().Addr())
 		s.admit.leave()
 	}
 	s.observe(Event{Kind: ConnEnded, Conn: c, Reason: end.Reason, Err: end.Err})
@@ -322,7 +326,7 @@ func (s *Server) startHandshake(c *Stream) {
 	s.work.Go(func() {
 		nc, why, err := net.Conn(nil), Panicked, error(&PanicError{}) // unless it returns
 		defer func() { s.shook(c, nc, why, err) }()
-		nc, why, err = s.handshake(c, c.conn)
+		nc, why, err = s.handshake(c, c.netConn())
 	})
 }
 

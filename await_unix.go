@@ -38,6 +38,30 @@ func awaitRead(nc net.Conn) error {
 	return nil
 }
 
+// peerGone asks the kernel whether the connection is over in both directions.
+// It is false for connections without a descriptor.
+func peerGone(nc net.Conn) (gone bool) {
+	for {
+		switch c := nc.(type) {
+		case interface{ NetConn() net.Conn }:
+			nc = c.NetConn()
+		case syscall.Conn:
+			raw, err := c.SyscallConn()
+			if err != nil {
+				return false
+			}
+			raw.Control(func(fd uintptr) {
+				p := []unix.PollFd{{Fd: int32(fd)}}
+				n, err := unix.Poll(p, 0)
+				gone = n > 0 && err == nil && p[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+			})
+			return gone
+		default:
+			return false
+		}
+	}
+}
+
 // descriptorLimit is how many descriptors the process may have.
 func descriptorLimit() int {
 	var r unix.Rlimit

@@ -46,7 +46,7 @@ func (s *Stream) rearm(now int64) {
 			next = s.lingerTo
 		}
 	} else {
-		switch in := s.inSince.Load(); {
+		switch in := s.inSince; {
 		case s.proto == nil || s.gate.Load()&gatePaused != 0:
 		case s.status&sFramed == 0 && s.holds.Load() == 0 && out(s.opened, set.FirstInput):
 			s.cut(InputTimeout, nil)

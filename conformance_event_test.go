@@ -237,6 +237,14 @@ func TestEvent_ConnDetails(t *testing.T) {
 		}
 		p.wantLive()
 		var all []hythe.Stats
+		eventually(t, w, func() bool { // the counters follow the bytes
+			for c := range h.srv.Conns() {
+				if c.Stats().Queued > 0 {
+					return false
+				}
+			}
+			return true
+		}, "empty queues")
 		for c := range h.srv.Conns() {
 			if c.ID() == d.id {
 				all = append(all, c.Stats())

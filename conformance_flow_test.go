@@ -121,6 +121,12 @@ func TestMarks_InConnected(t *testing.T) {
 			return &hooks{
 				connected: func(c *lines) error {
 					n := 0
+					for range 2 { // what the kernel took meanwhile, once more
+						for c.TrySend(strings.Repeat("x", 20_000)) == nil {
+							n++
+						}
+						time.Sleep(10 * time.Millisecond)
+					}
 					for c.TrySend(strings.Repeat("x", 20_000)) == nil {
 						n++
 					}
@@ -134,6 +140,7 @@ func TestMarks_InConnected(t *testing.T) {
 		})
 		p := h.dial()
 		n := get(t, w, counted, "Connected")
+		eventually(t, w, func() bool { return j.has("high") }, "HighWater")
 		for range n {
 			p.want(strings.Repeat("x", 20_000))
 		}

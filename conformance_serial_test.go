@@ -9,10 +9,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hythe-go/hythe"
 	"github.com/hythe-go/hythe/codec"
+	"github.com/hythe-go/hythe/memnet"
 )
 
 func TestPost_OrderAndSerial(t *testing.T) {
@@ -290,6 +292,36 @@ func TestBlocked_SendsLeave(t *testing.T) {
 			p.want(fmt.Sprint(i))
 			step <- true
 		}
+	})
+}
+
+// The same when the goroutine of an earlier turn is still writing as the hook
+// begins, and ends before it is late.
+func TestBlocked_SendsLeaveBehindAnEarlierWrite(t *testing.T) {
+	inMem(t, func(t *testing.T) {
+		started, written, release := make(chan bool), make(chan bool), make(chan bool)
+		defer close(release)
+		h := memWorld.startWith(t, t.Context(), &hythe.Server{Service: sessions(func(*lines) *hooks {
+			return &hooks{input: func(c *lines, in string) error {
+				if in == "fill" {
+					return c.Send(strings.Repeat("x", 500))
+				}
+				started <- true
+				<-written
+				c.Send("blocking")
+				<-release
+				return nil
+			}}
+		})}, &memnet.Network{Buffer: 100})
+		p := h.dial()
+		p.send("fill\n")
+		time.Sleep(10 * time.Millisecond) // its write blocks, and is late
+		p.send("block\n")
+		<-started
+		p.want(strings.Repeat("x", 500))
+		synctest.Wait() // the earlier goroutine has ended
+		close(written)
+		p.want("blocking")
 	})
 }
 

@@ -232,7 +232,6 @@ type sessions[In, Out any] struct {
 type session[In, Out any] struct {
 	c    Conn[In, Out]
 	user Session[In, Out]
-	eof  bool // InputClosed was called
 }
 
 // A Session's optional methods.
@@ -345,10 +344,10 @@ func shortBy(err error) (need int, short bool) {
 
 func (p *session[In, Out]) inputClosed() error {
 	u, ok := p.user.(inputClosed[In, Out])
-	if !ok || p.eof {
+	if !ok || p.c.status&sInputClosed != 0 {
 		return nil
 	}
-	p.eof = true
+	p.c.status |= sInputClosed
 	p.c.Hold() // until the session shuts the connection down
 	return u.InputClosed(&p.c)
 }

@@ -41,4 +41,8 @@ type driver interface {
 	detach() (net.Conn, error)
 
 	localAddr() net.Addr
+
+	// netConn is the connection as a net.Conn, nil if there is only a
+	// descriptor. Stream.mu is held.
+	netConn() net.Conn
 }

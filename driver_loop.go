@@ -147,9 +147,9 @@ func (d *loopDriver) abort() {
 }
 
 func (d *loopDriver) close() {
-	if d.conn != nil {
+	if nc := d.netConn(); nc != nil {
 		d.node.Remove()
-		d.conn.Close()
+		nc.Close()
 		return
 	}
 	d.node.Close()
@@ -160,8 +160,9 @@ func (d *loopDriver) arm(at int64) { d.node.Arm(at) }
 
 func (d *loopDriver) detach() (net.Conn, error) {
 	d.node.Remove()
-	if d.conn != nil {
-		return d.conn, nil
+	if nc := d.netConn(); nc != nil {
+		d.rare.Load().conn = nil
+		return nc, nil
 	}
 	f := os.NewFile(uintptr(d.node.FD()), "")
 	defer f.Close()
@@ -169,8 +170,16 @@ func (d *loopDriver) detach() (net.Conn, error) {
 }
 
 func (d *loopDriver) localAddr() net.Addr {
-	if d.conn != nil {
-		return d.conn.LocalAddr()
+	if nc := d.netConn(); nc != nil {
+		return nc.LocalAddr()
 	}
 	return d.node.LocalAddr()
+}
+
+// netConn is nil while only the descriptor is known.
+func (d *loopDriver) netConn() net.Conn {
+	if r := d.rare.Load(); r != nil {
+		return r.conn
+	}
+	return nil
 }

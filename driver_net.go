@@ -25,7 +25,7 @@ import (
 // over either.
 type netDriver struct {
 	s  *Stream
-	nc net.Conn // the same as s.conn, for the goroutines
+	nc net.Conn
 
 	mu      sync.Mutex
 	reading bool       // somebody has the reader's role
@@ -51,11 +51,15 @@ var (
 
 // start begins to drive the connection. The caller owns the turn.
 func (d *netDriver) start() {
-	d.s.srv.work.Go(func() {
-		if d.run() {
-			d.readAndRun()
-		}
-	})
+	d.s.srv.work.Add(1)
+	go d.runAndRead()
+}
+
+func (d *netDriver) runAndRead() {
+	defer d.s.srv.work.Done()
+	if d.run() {
+		d.readAndRun()
+	}
 }
 
 // readAndRun is the life of the connection's goroutine, which has the reader's
@@ -83,12 +87,12 @@ func (d *netDriver) readAndRun() {
 func (d *netDriver) run() bool {
 	w := netWorkers.Get().(*worker)
 	w.Now, w.Owes = d.s.srv.now(), false
-	d.s.srv.watch.enter(d)
+	run := d.s.srv.watch.enter(d)
 	d.s.turns(w)
 	if w.Owes {
 		d.write()
 	}
-	d.s.srv.watch.leave(d)
+	d.s.srv.watch.leave(d, run)
 	netWorkers.Put(w)
 	return d.becomeReader()
 }
@@ -98,7 +102,27 @@ func (d *netDriver) late() {
 	d.s.lateNow()
 	if d.becomeReader() {
 		d.s.srv.work.Go(d.readAndRun)
+		return
 	}
+	d.watchPeer()
+}
+
+// watchPeer asks now and then whether the peer of a connection whose turn is
+// late has left, where the reader cannot see it behind input that waits.
+func (d *netDriver) watchPeer() {
+	d.mu.Lock()
+	blind := d.chunk != nil && !d.stopped
+	d.mu.Unlock()
+	if !blind || d.s.state.Load()&running == 0 {
+		return
+	}
+	if peerGone(d.rawConn()) {
+		d.s.mu.Lock()
+		d.s.vanished(PeerReset)
+		d.s.mu.Unlock()
+		return
+	}
+	d.arm(d.s.srv.now() + int64(100*time.Millisecond))
 }
 
 // becomeReader takes the reader's role if it is free and of use.
@@ -331,6 +355,7 @@ func (d *netDriver) clock() {
 		d.start()
 	} else {
 		d.s.stallClock()
+		d.watchPeer()
 	}
 }
 
@@ -362,6 +387,7 @@ func (d *netDriver) detach() (net.Conn, error) {
 }
 
 func (d *netDriver) localAddr() net.Addr { return d.nc.LocalAddr() }
+func (d *netDriver) netConn() net.Conn   { return d.nc }
 
 // A lateWatch tells of runs that take longer than a millisecond, at the cost of
 // two short locks for each and one timer for all.
@@ -378,17 +404,19 @@ type watched struct {
 	next, prev *watched
 	d          *netDriver
 	since      uint64
+	run        uint64 // which run of d's it is
 }
 
 const lateAfter = time.Millisecond
 
-func (lw *lateWatch) enter(d *netDriver) {
+func (lw *lateWatch) enter(d *netDriver) (run uint64) {
 	lw.mu.Lock()
 	defer lw.mu.Unlock()
 	w := &d.watch
 	if w.next != nil {
-		w.remove() // an earlier run of the same connection is still writing; it has been told
+		w.remove() // an earlier run of the same connection is still writing
 	}
+	w.run++
 	if lw.head.next == nil {
 		lw.head.next, lw.head.prev = &lw.head, &lw.head
 	}
@@ -403,12 +431,13 @@ func (lw *lateWatch) enter(d *netDriver) {
 			lw.timer.Reset(lateAfter)
 		}
 	}
+	return w.run
 }
 
-func (lw *lateWatch) leave(d *netDriver) {
+func (lw *lateWatch) leave(d *netDriver, run uint64) {
 	lw.mu.Lock()
 	defer lw.mu.Unlock()
-	if d.watch.next != nil {
+	if d.watch.next != nil && d.watch.run == run {
 		d.watch.remove()
 	}
 }

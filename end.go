@@ -23,11 +23,11 @@ import (
 // finish begins the connection's end in peace.
 func (s *Stream) finish(why Reason, err error) {
 	s.mu.Lock()
-	if s.end.Reason != 0 {
+	if s.end != nil {
 		s.mu.Unlock()
 		return
 	}
-	s.end = CloseError{Reason: why, Err: err}
+	s.end = &CloseError{Reason: why, Err: err}
 	s.out.closed = true
 	s.gate.Or(gateEnding)
 	if s.out.wait != nil {
@@ -48,8 +48,8 @@ func (s *Stream) cutLocked(why Reason, err error) {
 	if s.out.dead {
 		return
 	}
-	if s.end.Reason == 0 || s.out.q.Len() > 0 {
-		s.end = CloseError{Reason: why, Err: err}
+	if s.end == nil || s.out.q.Len() > 0 {
+		s.end = &CloseError{Reason: why, Err: err}
 	}
 	s.out.dead, s.out.closed = true, true
 	s.gate.Or(gateEnding)
@@ -65,7 +65,7 @@ func (s *Stream) cutLocked(why Reason, err error) {
 func (s *Stream) settle() {
 	s.out.settled = true
 	if r := s.rare.Load(); r != nil {
-		s.end = *r.cancelled(s.endErr()) // an earlier cause has been seen already
+		s.end = r.cancelled(s.end) // an earlier cause has been seen already
 	}
 }
 
@@ -89,7 +89,7 @@ func (s *Stream) after(w *loop.Worker) (ended bool) {
 		if gate&gateMoving != 0 {
 			return s.move(w)
 		}
-		if s.status&sNewInput != 0 {
+		if s.newFrames != 0 {
 			s.mu.Lock()
 			s.addCounts()
 			s.mu.Unlock()
@@ -142,9 +142,7 @@ const drainQuiet = 50 * time.Millisecond
 // bytes came a short while ago, and nothing was answered since. A peer that was
 // answered waits, or sends something new.
 func (s *Stream) midStream() bool {
-	s.mu.Lock()
-	answered := s.count.out > s.outAtIn
-	s.mu.Unlock()
+	answered := s.bytesOut.Load() > s.outAtIn
 	quiet := s.active.Load() + int64(drainQuiet)
 	if answered || s.srv.now() >= quiet {
 		return false
@@ -216,7 +214,7 @@ func (s *Stream) bury() {
 	s.addCounts()
 	s.out.dead, s.out.buried = true, true
 	s.settle()
-	end := s.endErr()
+	end := s.end
 	s.d.close()
 	if !s.out.writing { // else the writer does it
 		s.out.q.Release()

@@ -31,7 +31,7 @@ type Limits struct {
 	// HighWater and LowWater are the marks of the output queue, in bytes. Send
 	// waits, and TrySend refuses, from the moment it holds HighWater until it
 	// is down to LowWater. One message may go past the mark. The defaults are
-	// 256 KiB and a quarter of HighWater.
+	// 256 KiB and a quarter of HighWater. No queue grows beyond 1 GiB.
 	HighWater, LowWater int
 
 	// Events is how many posted events may wait for a connection. The default
@@ -96,6 +96,7 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.Handshakes, 1000)
 	fill(&l.FrameBytes, 1<<20)
 	fill(&l.HighWater, 256<<10)
+	l.HighWater = min(l.HighWater, 1<<30)
 	fill(&l.LowWater, l.HighWater/4)
 	fill(&l.Events, 1024)
 	if l.Memory == 0 {

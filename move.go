@@ -24,12 +24,12 @@ func (s *Stream) startMove(closes bool, move func() (givenAway bool)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch o := &s.out; {
-	case s.end.Reason != 0:
-		return s.endErr()
+	case s.end != nil:
+		return s.end
 	case o.bounded:
 		return errMoving
 	default:
-		o.bounded, o.upTo = true, o.q.Len()
+		o.bounded, o.upTo = true, int32(o.q.Len())
 		if closes {
 			o.closed, o.taken = true, true
 		}
@@ -62,10 +62,10 @@ func (s *Stream) leaveDriver() (net.Conn, error) {
 	return nc, nil
 }
 
-// settleDown ends a move: d drives nc from now on.
-func (s *Stream) settleDown(nc net.Conn, d driver) {
+// settleDown ends a move: d drives the connection from now on.
+func (s *Stream) settleDown(d driver) {
 	s.mu.Lock()
-	s.conn, s.d = nc, d
+	s.d = d
 	s.out.bounded, s.out.blocked = false, false
 	s.mu.Unlock()
 	s.gate.And(^uint32(gateMoving))
@@ -87,7 +87,7 @@ func (s *Stream) StartTLS(config *tls.Config) error {
 		}
 		plain := &netDriver{s: s, nc: nc}
 		s.mu.Lock()
-		s.conn, s.d = nc, plain
+		s.d = plain
 		dead := s.out.dead
 		s.mu.Unlock()
 		s.srv.work.Go(func() {
@@ -102,7 +102,7 @@ func (s *Stream) StartTLS(config *tls.Config) error {
 				}
 				cancel()
 			}
-			s.settleDown(next.nc, next)
+			s.settleDown(next)
 			s.mu.Lock()
 			s.push(nil)
 			if s.out.dead {
@@ -130,7 +130,7 @@ func (s *Stream) Detach(f func(net.Conn)) error {
 			s.cut(PeerReset, err)
 			return false
 		}
-		s.settleDown(nc, noDriver{})
+		s.settleDown(noDriver{})
 		s.cut(Detached, nil)
 		s.bury()
 		go f(nc) // the program's from here on
@@ -150,6 +150,7 @@ func (noDriver) schedule()                 {}
 func (noDriver) arm(int64)                 {}
 func (noDriver) detach() (net.Conn, error) { return nil, net.ErrClosed }
 func (noDriver) localAddr() net.Addr       { return nil }
+func (noDriver) netConn() net.Conn         { return nil }
 
 // A Taken is a connection that a Protocol took out of its turns, as a net.Conn.
 // It is still the server's: counted, bounded by the write stall clock and by
@@ -176,7 +177,7 @@ func (s *Stream) Take(f func(t *Taken)) error {
 		}
 		s.holds.Add(1)
 		s.gate.Or(gateTaken)
-		s.settleDown(nc, &netDriver{s: s, nc: nc, taken: true})
+		s.settleDown(&netDriver{s: s, nc: nc, taken: true})
 		s.rearm(s.srv.now())
 		t := &Taken{Conn: nc, s: s}
 		s.srv.work.Go(func() {
@@ -217,9 +218,7 @@ func (t *Taken) Write(b []byte) (n int, err error) {
 		k, err = t.Conn.Write(b[n:min(len(b), n+64<<10)])
 		n += k
 		now := s.srv.now()
-		s.mu.Lock()
-		s.count.out += uint64(k)
-		s.mu.Unlock()
+		s.bytesOut.Add(uint64(k))
 		s.stalled.Store(now)
 		s.active.Store(now)
 	}
@@ -260,7 +259,7 @@ func (t *Taken) Moor() error {
 		s.active.Store(s.srv.now())
 		s.gate.And(^uint32(gateTaken))
 		s.srv.place(s, incoming{nc: t.Conn}, true)
-		s.settleDown(t.Conn, s.d)
+		s.settleDown(s.d)
 		s.rearm(s.srv.now())
 		if d, ok := s.d.(*netDriver); ok {
 			if d.becomeReader() {

@@ -88,7 +88,7 @@ func (s *Stream) sent(mode sendMode) {
 // filled notes that the queue has reached its high mark. s.mu is held.
 func (s *Stream) filled() {
 	s.out.full = true
-	if s.has(hasHighWater | hasLowWater) {
+	if s.minds(hasHighWater | hasLowWater) {
 		s.signal(evMarks)
 	}
 }
@@ -123,7 +123,7 @@ func (s *Stream) push(w *loop.Worker) {
 func (o *output) first() []byte {
 	b := o.q.First()
 	if o.bounded {
-		b = b[:min(len(b), o.upTo)]
+		b = b[:min(len(b), int(o.upTo))]
 	}
 	return b
 }
@@ -132,24 +132,24 @@ func (o *output) first() []byte {
 func (s *Stream) took(n int, now int64) {
 	o := &s.out
 	o.q.Advance(n)
-	o.upTo -= n
+	o.upTo -= int32(n)
 	if s.active.Load() != now {
 		s.active.Store(now)
 	}
-	s.count.out += uint64(n)
+	s.bytesOut.Add(uint64(n))
 	if s.stalled.Load() != 0 {
 		s.stalled.Store(now)
 	}
 	var ev uint32
 	if o.q.Len() == 0 {
 		s.stalled.Store(0)
-		if s.has(hasFlushed) {
+		if s.minds(hasFlushed) {
 			ev |= evFlushed
 		}
 	}
 	if o.full && o.q.Len() <= s.srv.settings().LowWater {
 		o.full = false
-		if s.has(hasHighWater | hasLowWater) {
+		if s.minds(hasHighWater | hasLowWater) {
 			ev |= evMarks
 		}
 	}
@@ -157,7 +157,7 @@ func (s *Stream) took(n int, now int64) {
 		s.gate.And(^uint32(gateHeld))
 		ev |= evResume
 	}
-	if len(o.first()) == 0 && (o.closeWrite || o.bounded || s.end.Reason != 0) {
+	if len(o.first()) == 0 && (o.closeWrite || o.bounded || s.end != nil) {
 		ev |= evFlush // the next step waits for this
 	}
 	if ev != 0 {
@@ -214,13 +214,13 @@ func (s *Stream) TryWrite(b []byte) error { return s.send(b, sendTry) }
 func (s *Stream) Flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for target := s.count.out + uint64(s.out.q.Len()); ; s.waitOutput() {
+	for target := s.bytesOut.Load() + uint64(s.out.q.Len()); ; s.waitOutput() {
 		s.push(nil)
-		if s.count.out >= target {
+		if s.bytesOut.Load() >= target {
 			return nil
 		}
 		if s.out.dead {
-			return s.endErr()
+			return s.end
 		}
 	}
 }

@@ -60,9 +60,7 @@ type Server struct {
 	Slow SlowPolicy
 
 	// Goroutines has every connection driven by a goroutine of its own, even
-	// where the epoll loops could. What a program sees is the same, but for one
-	// thing: while a hook is running and more input has come behind what it is
-	// working on, its context does not hear of the peer's leaving.
+	// where the epoll loops could. What a program sees is the same.
 	Goroutines bool
 
 	// Observer, if set, is told what happens. It is called from many

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,32 +33,30 @@ type Stream struct {
 	srv    *Server
 
 	// The input.
-	in      []byte       // unfinished input, nil when there is none. Turn only
-	inSince atomic.Int64 // when in became non-empty; 0: it is empty
+	in      []byte // unfinished input, nil when there is none. Turn only
+	inSince int64  // when in became non-empty; 0: it is empty. Turn only
 
 	// Times are nanoseconds since the server's epoch.
-	active    atomic.Int64 // when a byte came or went
-	bytesIn   atomic.Uint64
-	newFrames uint64 // not yet in count. Turn only
+	active            atomic.Int64 // when a byte came or went
+	bytesIn, bytesOut atomic.Uint64
 
 	// The output.
 	mu      sync.Mutex
 	out     output       // guarded by mu
 	stalled atomic.Int64 // since when the kernel has taken nothing though output waits; 0: it does
-	count   counters     // guarded by mu
+	frames  uint64       // guarded by mu
 
 	// What turns seldom touch.
 
 	rare      atomic.Pointer[rare] // made when it is first needed
 	holds     atomic.Int32
-	inCharged int // what of the unfinished input the budget knows about. Turn only
+	newFrames uint32 // not yet in frames. Turn only
 	opened    int64
-	outAtIn   uint64 // count.out when input last came. Guarded by mu
+	outAtIn   uint64 // bytesOut when input last came. Turn only
 	lingerTo  int64  // when a lingering connection is cut; 0: it does not linger. Turn only
 	id        uint64
-	peer      netip.AddrPort // zero when the peer has no IP address
-	conn      net.Conn       // nil while only the descriptor is known. Written under mu, in a turn
-	end       CloseError     // guarded by mu; final once out.settled
+	peer      peerAddr
+	end       *CloseError // guarded by mu; final once out.settled
 
 	next, prev *Stream // the server's list, guarded by Server.mu
 }
@@ -69,10 +66,10 @@ type status uint16
 
 const (
 	sReadable    status = 1 << iota // reading may give something
-	sNewInput                       // input came that addCounts does not know of
 	sFramed                         // something was delivered
 	sFin                            // the kernel says that the peer has finished
 	sEOF                            // the end of the input was read
+	sInputClosed                    // the session's InputClosed was called
 	sEOFTold                        // the protocol knows
 	sFresh                          // unfinished input is to be offered again before more is read
 	sHighTold                       // HighWater was called last, not LowWater
@@ -86,6 +83,7 @@ const (
 // rare is the part of a Stream that is made when it is first needed.
 type rare struct {
 	mu      sync.Mutex
+	conn    net.Conn // of a connection that a loop drives and that has one
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	onClose map[int]func(reason error)
@@ -106,7 +104,7 @@ func (s *Stream) needRare() *rare {
 	if r == nil {
 		r = &rare{buried: s.out.buried}
 		if s.out.settled {
-			r.ended = s.endErr()
+			r.ended = s.end
 		}
 		s.rare.Store(r)
 	}
@@ -145,8 +143,8 @@ func (s *Stream) RemoteAddr() net.Addr {
 	if c := s.netConn(); c != nil {
 		return c.RemoteAddr()
 	}
-	if s.peer.IsValid() {
-		return net.TCPAddrFromAddrPort(s.peer)
+	if p := s.peer.addrPort(); p.IsValid() {
+		return net.TCPAddrFromAddrPort(p)
 	}
 	return &net.UnixAddr{Net: "unix"}
 }
@@ -161,10 +159,14 @@ func (s *Stream) LocalAddr() net.Addr {
 func (s *Stream) netConn() net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.conn
+	return s.d.netConn()
 }
 
 func (s *Stream) has(h hookSet) bool { return hookSet(s.hooks.Load())&h != 0 }
+
+// minds reports whether the protocol has one of the hooks, or may have: nobody
+// knows before Open has returned.
+func (s *Stream) minds(h hookSet) bool { return s.has(h) || !s.has(hasOpened) }
 
 // TLS returns the state of the connection's TLS layer; ok is false when it has
 // none.
@@ -231,8 +233,8 @@ func (s *Stream) Post(event any) error {
 	}
 	s.mu.Lock()
 	var ended error
-	if s.end.Reason != 0 {
-		ended = s.endErr()
+	if s.end != nil {
+		ended = s.end
 	}
 	s.mu.Unlock()
 	if ended != nil {
@@ -320,7 +322,7 @@ func (s *Stream) CloseWrite() error {
 type Stats struct {
 	Opened            time.Time
 	BytesIn, BytesOut uint64 // as the protocol saw them: without TLS
-	Frames            uint64 // delivered to the session
+	Frames            uint64 // delivered to the session, in the turns that have ended
 	Queued            int    // bytes that wait for the kernel
 }
 
@@ -331,21 +333,15 @@ func (s *Stream) Stats() Stats {
 	return Stats{
 		Opened:   s.srv.epoch.Add(time.Duration(s.opened)),
 		BytesIn:  s.bytesIn.Load(),
-		BytesOut: s.count.out,
-		Frames:   s.count.frames,
+		BytesOut: s.bytesOut.Load(),
+		Frames:   s.frames,
 		Queued:   s.out.q.Len(),
 	}
 }
 
-type counters struct{ out, frames uint64 }
-
 // addCounts adds what the turn has counted. s.mu is held.
 func (s *Stream) addCounts() {
-	if s.status&sNewInput != 0 {
-		s.status &^= sNewInput
-		s.outAtIn = s.count.out
-	}
-	s.count.frames += s.newFrames
+	s.frames += uint64(s.newFrames)
 	s.newFrames = 0
 }
 
@@ -353,6 +349,7 @@ func (s *Stream) addCounts() {
 type output struct {
 	q    outq.Queue
 	wait *sync.Cond // made by the first who waits
+	upTo int32      // see bounded
 
 	full       bool // HighWater was reached and LowWater not yet
 	blocked    bool // the kernel took nothing; an event will follow
@@ -364,9 +361,8 @@ type output struct {
 	settled    bool // the reason is final
 	buried     bool // the connection is closed
 
-	// Before StartTLS and Detach only the first part of the queue may leave.
+	// Before StartTLS, Detach and Take only the first upTo bytes may leave.
 	bounded bool
-	upTo    int
 	taken   bool // nothing may be sent here: somebody has the net.Conn
 }
 
@@ -375,8 +371,8 @@ func (o *output) closedErr(s *Stream) error {
 	switch {
 	case !o.closed:
 		return nil
-	case s.end.Reason != 0:
-		return s.endErr()
+	case s.end != nil:
+		return s.end
 	case o.taken:
 		return ErrNotHere
 	}
@@ -384,9 +380,3 @@ func (o *output) closedErr(s *Stream) error {
 }
 
 var errWriteClosed = &CloseError{Reason: Finished, Err: errors.New("CloseWrite was called")}
-
-// endErr returns a copy of how the connection ended. s.mu is held.
-func (s *Stream) endErr() *CloseError {
-	e := s.end
-	return &e
-}

@@ -120,12 +120,6 @@ func (s *Stream) turns(w *loop.Worker) { s.turnsWith(w, s.state.Swap(running)) }
 // turnsWith is turns for events that have been taken out of state already.
 func (s *Stream) turnsWith(w *loop.Worker, ev uint32) {
 	base := running
-	if w.Lent {
-		base |= late
-	}
-	if base != running {
-		s.state.Or(base)
-	}
 	for i := range maxRounds {
 		if i > 0 {
 			ev = s.state.Swap(base)
@@ -265,7 +259,7 @@ func (s *Stream) tell(ev uint32) {
 	if ev&evMarks != 0 && live {
 		s.tellMarks()
 	}
-	if ev&evFlushed != 0 && live && s.has(hasFlushed) {
+	if ev&evFlushed != 0 && live && s.has(hasFlushed) && s.nothingQueued() {
 		s.proto.(flushedHook).Flushed()
 	}
 	if ev&evPosted != 0 && live {
@@ -284,6 +278,12 @@ func (s *Stream) tell(ev uint32) {
 	if ev&evClock != 0 {
 		s.rearm(s.srv.now())
 	}
+}
+
+func (s *Stream) nothingQueued() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.q.Len() == 0
 }
 
 // tellMarks calls HighWater and LowWater. They alternate, and the last one is
@@ -358,7 +358,9 @@ func (s *Stream) read(w *loop.Worker) bool {
 	kept := len(s.in)
 	src := w.Buf
 	if kept > len(src)/2 {
+		had := cap(s.in)
 		s.in = slices.Grow(s.in, max(kept, len(src)))
+		s.srv.budget.Charge(cap(s.in) - had)
 		src = s.in[:cap(s.in)]
 	} else {
 		copy(src, s.in)
@@ -367,7 +369,7 @@ func (s *Stream) read(w *loop.Worker) bool {
 	switch {
 	case err == nil:
 		s.bytesIn.Add(uint64(n))
-		s.status |= sNewInput
+		s.outAtIn = s.bytesOut.Load()
 		s.active.Store(w.Now)
 		if n < len(src)-kept && s.status&sFin == 0 {
 			s.status &^= sReadable // a short read: there is no more
@@ -402,7 +404,7 @@ func (s *Stream) feed(src []byte) {
 		return
 	}
 	if n > 0 {
-		s.inSince.Store(0) // what is left is the beginning of another frame
+		s.inSince = 0 // what is left is the beginning of another frame
 	}
 	s.keep(src[n:])
 	switch {
@@ -417,26 +419,26 @@ func (s *Stream) feed(src []byte) {
 
 // keep makes rest the unfinished input. rest may be a part of s.in.
 func (s *Stream) keep(rest []byte) {
+	had := cap(s.in)
 	switch {
 	case len(rest) == 0:
 		if s.in == nil {
 			return
 		}
 		s.in = nil
-		s.inSince.Store(0)
+		s.inSince = 0
 	case len(s.in) > 0 && &rest[0] == &s.in[:1][0]:
 		s.in = s.in[:len(rest)]
 	default:
 		s.in = append(s.in[:0], rest...)
 	}
-	if len(s.in) > 0 && s.inSince.Load() == 0 {
+	if len(s.in) > 0 && s.inSince == 0 {
 		now := s.srv.now()
-		s.inSince.Store(now)
+		s.inSince = now
 		s.armAfter(now, s.srv.settings().Frame)
 	}
-	if n := cap(s.in); n != s.inCharged {
-		s.srv.budget.Charge(n - s.inCharged)
-		s.inCharged = n
+	if n := cap(s.in) - had; n != 0 {
+		s.srv.budget.Charge(n)
 		if n > 4<<10 && s.srv.budget.Exhausted() {
 			s.finish(Overload, nil)
 		}

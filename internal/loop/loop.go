@@ -61,9 +61,6 @@ type Worker struct {
 	// Now is the set's clock a short while ago.
 	Now int64
 
-	// Lent says that the turn has a goroutine of its own: nobody will call Late.
-	Lent bool
-
 	// Inline says that the caller will write, blocking, what the turn leaves
 	// in Owes. Neither is the loops' concern.
 	Inline, Owes bool

@@ -28,6 +28,7 @@ type Set struct {
 	done     sync.WaitGroup // every goroutine of the set
 	watching sync.WaitGroup
 
+	lent      lentTurns
 	dogAsleep atomic.Bool
 	dogWake   chan struct{} // one place; closed by nobody
 	dogStop   chan struct{} // closed by Close
@@ -233,7 +234,7 @@ func (l *Loop) interrupt() { unix.Write(l.wakefd, one) }
 
 var (
 	leaders = sync.Pool{New: func() any { return &Worker{Buf: make([]byte, leaderBuf)} }}
-	lenders = sync.Pool{New: func() any { return &Worker{Buf: make([]byte, lentBuf), Lent: true} }}
+	lenders = sync.Pool{New: func() any { return &Worker{Buf: make([]byte, lentBuf)} }}
 )
 
 // lead runs the loop until the set closes or the watchdog takes the loop away.
@@ -310,15 +311,77 @@ func (l *Loop) turn(w *Worker, n *Node, ev Events) bool {
 func (l *Loop) lent(n *Node, ev Events) {
 	w := lenders.Get().(*Worker)
 	w.Now = l.set.Now()
+	turn := lentTurn{node: n}
+	l.set.lent.enter(&turn)
+	defer func() { // also when the turn ends its goroutine
+		if l.set.lent.leave(&turn) {
+			l.late.Store(true)
+		}
+	}()
 	if ev == 0 {
 		n.task.Run(w)
 	} else {
 		n.task.Ready(w, ev)
 	}
-	if l.set.Now()-w.Now > int64(LateAfter) {
-		l.late.Store(true)
-	}
 	lenders.Put(w)
+}
+
+// lentTurns are the turns that have goroutines of their own, for the watchdog.
+type lentTurns struct {
+	mu    sync.Mutex
+	first *lentTurn
+	tick  uint64
+}
+
+// lentTurn is one of them; guarded by lentTurns.mu.
+type lentTurn struct {
+	node       *Node
+	next, prev *lentTurn
+	since      uint64 // tick
+	late       bool   // it was told
+}
+
+func (ts *lentTurns) enter(t *lentTurn) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t.since, t.next = ts.tick, ts.first
+	if t.next != nil {
+		t.next.prev = t
+	}
+	ts.first = t
+}
+
+// leave reports whether the turn was late.
+func (ts *lentTurns) leave(t *lentTurn) bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if t.next != nil {
+		t.next.prev = t.prev
+	}
+	if t.prev != nil {
+		t.prev.next = t.next
+	} else {
+		ts.first = t.next
+	}
+	return t.late
+}
+
+// look returns the turns that were there a tick ago and were not told yet, and
+// whether there are any at all.
+func (ts *lentTurns) look() (late []*Node, any bool) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for t := ts.first; t != nil; t = t.next {
+		if !t.late {
+			any = true
+			if t.since < ts.tick {
+				t.late = true
+				late = append(late, t.node)
+			}
+		}
+	}
+	ts.tick++
+	return late, any
 }
 
 // collect gathers the next work: scheduled turns, expired nodes, events. It
@@ -402,7 +465,10 @@ func (s *Set) watch() {
 		case <-s.dogStop:
 			return
 		}
-		active := false
+		late, active := s.lent.look()
+		for _, n := range late {
+			s.done.Go(n.task.Late)
+		}
 		for i, l := range s.loops {
 			state := l.state.Load()
 			if state&1 == 1 && state == seen[i] && l.state.CompareAndSwap(state, state+3) {

@@ -100,7 +100,7 @@ func TestBlockedTurn(t *testing.T) {
 	s := newSet(t, 1)
 	free := make(chan bool)
 	blocked := &pipeTask{handle: func(w *Worker, b []byte) {
-		if !w.Lent {
+		if b[0] == 'x' {
 			<-free
 		}
 	}}
@@ -121,6 +121,32 @@ func TestBlockedTurn(t *testing.T) {
 		t.Fatalf("the blocked turn's answer: %d, %v", n, err)
 	}
 	roundTrip(t, a, "again")
+}
+
+// Blocking turns that come in numbers do not wait for one another, and those
+// that were lent out are told that they are late as well.
+func TestManyBlockedTurns(t *testing.T) {
+	s := newSet(t, 1)
+	const many = 200
+	var inside sync.WaitGroup
+	inside.Add(many)
+	free := make(chan bool)
+	var tasks []*pipeTask
+	for range many {
+		p := &pipeTask{handle: func(*Worker, []byte) {
+			inside.Done()
+			<-free
+		}}
+		tasks = append(tasks, p)
+		unix.Write(serve(t, s, p), []byte("x"))
+	}
+	inside.Wait() // all at once
+	for _, p := range tasks {
+		for p.late.Load() == 0 {
+			runtime.Gosched()
+		}
+	}
+	close(free)
 }
 
 func TestGoexitInTurn(t *testing.T) {

@@ -67,12 +67,12 @@ var (
 )
 
 // A Queue holds bytes in the order in which they were added. The zero Queue is
-// empty. Set Budget before the first byte is added, or leave it nil.
+// empty. It may hold up to 2 GiB. Set Budget before the first byte is added, or leave it nil.
 type Queue struct {
 	Budget     *Budget
 	head, tail *chunk
-	size       int // bytes waiting
-	held       int // bytes of memory
+	size       int32 // bytes waiting
+	held       int32 // bytes of memory
 	charged    bool
 }
 
@@ -82,7 +82,7 @@ type Queue struct {
 func (q *Queue) Charge() {
 	if !q.charged {
 		q.charged = true
-		q.Budget.Charge(q.held)
+		q.Budget.Charge(int(q.held))
 	}
 }
 
@@ -111,7 +111,7 @@ func (q *Queue) Add(m Message, b []byte) {
 		}
 	case q.head == nil && len(b) > 0 && &b[0] == &m.c.buf[0]:
 		m.c.w = len(b)
-		q.size += len(b)
+		q.size += int32(len(b))
 		q.push(m.c)
 		return
 	default:
@@ -124,11 +124,11 @@ func (q *Queue) Add(m Message, b []byte) {
 const ownBytes = 16 << 10
 
 // Len returns how many bytes wait.
-func (q *Queue) Len() int { return q.size }
+func (q *Queue) Len() int { return int(q.size) }
 
 // Append copies b to the end of the queue.
 func (q *Queue) Append(b []byte) {
-	q.size += len(b)
+	q.size += int32(len(b))
 	if t := q.tail; t != nil && t.kind != shared {
 		n := copy(t.buf[t.w:], b)
 		t.w += n
@@ -155,7 +155,7 @@ func (q *Queue) adopt(b []byte, k kind) {
 	if len(b) == 0 {
 		return
 	}
-	q.size += len(b)
+	q.size += int32(len(b))
 	q.push(&chunk{buf: b, w: len(b), kind: k})
 }
 
@@ -170,7 +170,7 @@ func (q *Queue) push(c *chunk) {
 	if q.head != nil || len(c.buf) > smallBytes {
 		q.Charge()
 	}
-	q.held += len(c.buf)
+	q.held += int32(len(c.buf))
 	if q.charged {
 		q.Budget.Charge(len(c.buf))
 	}
@@ -205,7 +205,7 @@ func (q *Queue) Buffers(dst [][]byte) [][]byte {
 
 // Advance takes the first n bytes off the queue. n must not be larger than Len.
 func (q *Queue) Advance(n int) {
-	q.size -= n
+	q.size -= int32(n)
 	for n > 0 || (q.head != nil && q.head.r == q.head.w) {
 		c := q.head
 		k := min(n, c.w-c.r)
@@ -223,10 +223,10 @@ func (q *Queue) Advance(n int) {
 }
 
 // Release empties the queue and gives all that it held back.
-func (q *Queue) Release() { q.Advance(q.size) }
+func (q *Queue) Release() { q.Advance(q.Len()) }
 
 func (q *Queue) put(c *chunk) {
-	q.held -= len(c.buf)
+	q.held -= int32(len(c.buf))
 	if q.charged {
 		q.Budget.Charge(-len(c.buf))
 	}
@@ -240,4 +240,4 @@ func (q *Queue) put(c *chunk) {
 }
 
 // Held returns how many bytes of memory the queue is charged with.
-func (q *Queue) Held() int { return q.held }
+func (q *Queue) Held() int { return int(q.held) }
