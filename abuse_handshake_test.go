@@ -279,3 +279,46 @@ func TestAbuse_PreConnectIgnoresContext(t *testing.T) {
 		h.wait()
 	})
 }
+
+// A client that finishes sending before it may be talked to.
+func TestAbuse_HalfCloseInHandshake(t *testing.T) {
+	tests := []struct {
+		name   string
+		worlds []world
+		pre    bool
+		say    func() []byte
+		why    hythe.Reason
+	}{
+		{"TLS, silent", []world{tlsWorld}, false, func() []byte { return nil }, hythe.HandshakeFailed},
+		{"TLS, half a hello", []world{tlsWorld}, false, func() []byte { return helloBytes()[:50] }, hythe.HandshakeFailed},
+		{"TLS, hello", []world{tlsWorld}, false, helloBytes, hythe.HandshakeFailed},
+		{"TLS, something else", []world{tlsWorld}, false, func() []byte { return []byte("GET / HTTP/1.0\r\n\r\n") }, hythe.HandshakeFailed},
+		{"PreConnect, silent", plainWorlds, true, func() []byte { return nil }, hythe.Denied},
+		{"PreConnect, unfinished", plainWorlds, true, func() []byte { return []byte("pre") }, hythe.Denied},
+		{"PreConnect, finished", plainWorlds, true, func() []byte { return []byte("pre\nping") }, hythe.PeerDone},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorlds(t, tt.worlds, func(t *testing.T, w world) {
+				const clients = 20
+				srv := &hythe.Server{Service: echoService()}
+				if tt.pre {
+					srv.PreConnect = preamble
+				}
+				h := w.start(t, srv)
+				for range clients {
+					nc := h.dialOnly()
+					nc.Write(tt.say())
+					nc.(interface{ CloseWrite() error }).CloseWrite()
+					nc.SetReadDeadline(time.Now().Add(w.patience()))
+					got, _ := io.ReadAll(nc) // an alert, or nothing
+					if tt.why == hythe.PeerDone && string(got) != "ping\n" {
+						t.Errorf("client: got %q", got)
+					}
+				}
+				h.wantEnds(clients, tt.why)
+				h.wantLiveConns(0)
+			})
+		})
+	}
+}

@@ -167,6 +167,44 @@ func TestAbuse_HalfClose(t *testing.T) {
 	}
 }
 
+// A client that finishes sending while the server drains and a hook works for
+// it has its answers.
+func TestAbuse_HalfCloseWhileDraining(t *testing.T) {
+	const clients = 20
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		release, working := make(chan bool), make(chan bool, clients)
+		h := w.start(t, &hythe.Server{Service: pingService(func(c *lines, in string) error {
+			working <- true
+			<-release
+			return c.Send(in)
+		})})
+		var peers []*peer
+		for range clients {
+			p := h.dial()
+			p.send("work\nping\n")
+			get(t, w, working, "the hook")
+			peers = append(peers, p)
+		}
+		var drained sync.WaitGroup
+		drained.Go(func() {
+			if report, err := h.srv.Drain(context.Background()); err != nil || len(report.Finished) != clients {
+				t.Errorf("Drain = %v, %v", &report, err)
+			}
+		})
+		h.awaitDrain()
+		for _, p := range peers {
+			p.closeWrite()
+		}
+		close(release)
+		for _, p := range peers {
+			p.want("work", "ping")
+			p.wantEOF()
+		}
+		h.wantEnds(clients, hythe.Drained, hythe.PeerDone)
+		drained.Wait()
+	})
+}
+
 // Clients far beyond the limit are told so, and those inside it notice nothing.
 func TestAbuse_FloodRefused(t *testing.T) {
 	const limit, flood, farewell = 10, 400, "full, sorry\n"

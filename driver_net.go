@@ -74,6 +74,7 @@ func (d *netDriver) readAndRun() {
 				d.s.vanished(hangup)
 				d.s.mu.Unlock()
 			}
+			d.watchPeer()
 			return
 		}
 		if !d.run() {

@@ -168,8 +168,8 @@ func (s *Stream) finished() {
 	}
 	s.settle()
 	now := s.srv.now()
-	s.lingerTo = now + 1
-	if s.status&(sEOF|sIdleAtDrain) != 0 {
+	s.lingerTo = 1 // long ago
+	if s.status&(sEOF|sIdleAtDrain) != 0 || s.end.Reason == Drained && s.bytesOut.Load() == 0 {
 		return // there is no one, or nothing, to linger for
 	}
 	if !s.out.halfClosed {

@@ -73,8 +73,8 @@ const (
 	lentBuf   = 8 << 10
 )
 
-// LateAfter is how long a turn may take, to within about as long again, before
-// the loop goes on without it.
+// LateAfter is how long a turn may take before the loop goes on without it: up
+// to twice as long where loops are busy, and five times where they are not.
 const LateAfter = time.Millisecond
 
 // Errors of the calls on a descriptor.

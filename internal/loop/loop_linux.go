@@ -81,7 +81,8 @@ const (
 	lendTurns   = 32  // after a turn that was late
 	lendMore    = 256 // after one of those was late too
 	interest    = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
-	dogPatience = 20 // quiet ticks before the watchdog sleeps
+	dogPatience = 20 // looks at which nothing had happened, before the watchdog sleeps
+	quietLook   = 4 * LateAfter
 )
 
 // New starts a set of n loops; 0 means one for each processor. Its clock counts
@@ -447,28 +448,26 @@ func events(e uint32) (ev Events) {
 	return ev
 }
 
-// watch is the watchdog. It looks at all loops once a tick and takes those
-// away whose leader is still inside the turn that it was in a tick before. It
-// sleeps while all loops are parked.
+// watch is the watchdog. It looks at all loops now and then and takes those away
+// whose leader is still inside the turn that it was in a look before. While some
+// leader is inside a turn, as in a busy server always, it looks every LateAfter;
+// else every quietLook, since its own waking costs something as well. It sleeps
+// while nothing happens.
 func (s *Set) watch() {
 	seen := make([]uint64, len(s.loops))
-	tick := time.NewTicker(LateAfter)
-	defer tick.Stop()
-	var looked time.Time
+	timer := time.NewTimer(LateAfter)
+	defer timer.Stop()
 	for quiet := 0; ; {
 		select {
-		case now := <-tick.C:
-			if now.Sub(looked) < LateAfter/2 {
-				continue // ticks that piled up: the leaders have had no time to move on
-			}
-			looked = time.Now()
+		case <-timer.C:
 		case <-s.dogStop:
 			return
 		}
-		late, active := s.lent.look()
+		late, busy := s.lent.look()
 		for _, n := range late {
 			s.done.Go(n.task.Late)
 		}
+		moved := busy
 		for i, l := range s.loops {
 			state := l.state.Load()
 			if state&1 == 1 && state == seen[i] && l.state.CompareAndSwap(state, state+3) {
@@ -476,23 +475,25 @@ func (s *Set) watch() {
 				// it touches nothing of the loop.
 				s.succeed(l)
 			}
-			if state != seen[i] || !l.parked.Load() {
-				active = true
-			}
+			busy = busy || state&1 == 1
+			moved = moved || state != seen[i] || !l.parked.Load()
 			seen[i] = state
 		}
-		if active {
+		if moved {
 			quiet = 0
 		} else if quiet++; quiet > dogPatience {
-			tick.Stop()
 			s.dogAsleep.Store(true)
 			select {
 			case <-s.dogWake:
 			case <-s.dogStop:
 				return
 			}
-			quiet = 0
-			tick.Reset(LateAfter)
+			quiet, busy = 0, true
+		}
+		if busy {
+			timer.Reset(LateAfter)
+		} else {
+			timer.Reset(quietLook)
 		}
 	}
 }
