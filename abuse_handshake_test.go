@@ -22,10 +22,10 @@ var helloBytes = sync.OnceValue(func() []byte {
 	go tls.Client(client, clientTLS()).Handshake()
 	defer client.Close()
 	b := make([]byte, 4096)
-	n, err := server.Read(b)
+	n := 0
 	for n < 5 || n < 5+int(b[3])<<8+int(b[4]) {
-		var k int
-		if k, err = server.Read(b[n:]); err != nil {
+		k, err := server.Read(b[n:])
+		if err != nil {
 			panic(err)
 		}
 		n += k

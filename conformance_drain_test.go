@@ -302,8 +302,7 @@ func TestDrain_TwoListeners(t *testing.T) {
 		h := &host{TB: t, w: w, mem: newMem(), served: make(chan error, 1)}
 		a, b := h.listen(), h.listen()
 		refused := make(chan int, 2)
-		var srv *hythe.Server
-		srv = &hythe.Server{Goroutines: w.goroutines, Service: sessions(func(*lines) *hooks {
+		srv := &hythe.Server{Goroutines: w.goroutines, Service: sessions(func(*lines) *hooks {
 			return &hooks{draining: func(c *lines) {
 				n := 0
 				for _, ln := range []net.Listener{a, b} {

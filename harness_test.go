@@ -73,7 +73,6 @@ var (
 
 	allWorlds   = []world{tcpWorld, unixW, netWorld, memWorld, tlsWorld}
 	plainWorlds = []world{tcpWorld, unixW, netWorld, memWorld} // without TLS
-	tcpWorlds   = []world{tcpWorld, netWorld}                  // with resets that are resets
 )
 
 // inWorlds runs f as a sub-test in each world.

@@ -168,10 +168,10 @@ func launch(name string, nap time.Duration, socket string) (*running, error) {
 }
 
 // addr returns the address on a network, "tcp" or "unix".
-func (r *running) addr(network string) string {
-	i := slices.IndexFunc(r.addrs, func(a net.Addr) bool { return a.Network() == network })
+func (srv *running) addr(network string) string {
+	i := slices.IndexFunc(srv.addrs, func(a net.Addr) bool { return a.Network() == network })
 	if i < 0 {
 		return ""
 	}
-	return r.addrs[i].String()
+	return srv.addrs[i].String()
 }
