@@ -88,9 +88,7 @@ func TestAbuse_HandshakeStorm(t *testing.T) {
 	ns := h.neighbours(2)
 	var storm, guests sync.WaitGroup
 	var failed atomic.Int32
-	calm := make(chan bool)
 	storm.Go(func() {
-		defer close(calm)
 		pace := time.NewTicker(time.Millisecond) // a thousand a second
 		defer pace.Stop()
 		for range stallers {
@@ -112,14 +110,12 @@ func TestAbuse_HandshakeStorm(t *testing.T) {
 	})
 	guests.Wait()
 	storm.Wait()
-	<-calm
 	t.Logf("%d of %d honest handshakes failed", failed.Load(), honest)
 	if failed.Load() > 0 {
 		t.Errorf("%d of %d honest clients did not get through", failed.Load(), honest)
 	}
-	if live := h.srv.Stats().Live; live > limit+2+1 {
-		t.Errorf("%d are live, the limit is %d", live, limit)
-	}
+	// Those that were shed have yet to notice.
+	eventually(t, h.w, func() bool { return h.srv.Stats().Live <= limit+2 }, "no more handshakes than the limit")
 	ns.check(tlsWorld.neighbourBound())
 }
 
@@ -209,14 +205,9 @@ func TestAbuse_PreConnectStallers(t *testing.T) {
 		for range stallers {
 			h.dialOnly()
 		}
-		if !w.mem {
-			h.wantEnds(stallers-limit, hythe.Shed)
-		} else {
-			synctest.Wait()
-			if live := h.srv.Stats().Live; live != limit+1 {
-				t.Errorf("%d are live, want %d", live, limit+1)
-			}
-			h.wantEnds(stallers-limit, hythe.Shed)
+		h.wantEnds(stallers-limit, hythe.Shed)
+		if live := h.srv.Stats().Live; live != limit+1 {
+			t.Errorf("%d are live, want %d", live, limit+1)
 		}
 		began := time.Now()
 		guests := []*peer{first}
@@ -271,8 +262,9 @@ func TestAbuse_PreConnectIgnoresContext(t *testing.T) {
 		}
 		within(t, "Drain", time.Since(began), 500*time.Millisecond+slack)
 		t.Logf("%v, %v", &report, err)
-		if len(report.Cut)+len(report.Finished) != 20 || len(report.Idle) != 1 {
-			t.Errorf("report: %v, want 20 cut or finished and 1 idle", &report)
+		// The guest's turn may still have been about to end.
+		if len(report.Cut) != 20 || len(report.Idle)+len(report.Finished) != 1 {
+			t.Errorf("report: %v, want 20 cut and 1 idle", &report)
 		}
 		close(release)
 		h.wantLiveConns(0)

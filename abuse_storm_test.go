@@ -362,7 +362,8 @@ func TestAbuse_DrainIdle(t *testing.T) {
 		var drained sync.WaitGroup
 		drained.Go(func() {
 			report, err := h.srv.Drain(context.Background())
-			if err != nil || len(report.Idle) != idle || len(report.Finished) != 1 || len(report.Cut) != 0 {
+			// One or two may still have been about to end their first turn.
+			if n := len(report.Finished); err != nil || len(report.Idle)+n != idle+1 || n < 1 || n > 3 || len(report.Cut) != 0 {
 				t.Errorf("Drain = %v, %v", &report, err)
 			}
 		})

@@ -222,16 +222,19 @@ func (s *Stream) bury() {
 	r := s.rare.Load()
 	s.mu.Unlock()
 
+	// Deferred, so that all of it happens even if a hook ends its goroutine.
+	defer func() {
+		s.state.Store(gone)
+		s.srv.ended(s, end)
+	}()
+	if r != nil {
+		for _, f := range r.closed(end) {
+			defer s.guarded(func() { f(end) })
+		}
+	}
 	if s.status&sConnected != 0 && s.has(hasClosed) {
 		s.guarded(func() { s.proto.(closedHook).Closed(end) })
 	}
-	if r != nil {
-		for _, f := range r.closed(end) {
-			s.guarded(func() { f(end) })
-		}
-	}
-	s.state.Store(gone)
-	s.srv.ended(s, end)
 }
 
 // guarded calls f and survives its panic; the connection has ended for another

@@ -71,7 +71,8 @@ type Timeouts struct {
 	Lifetime time.Duration
 
 	// Linger is how long, after everything was sent, the peer is given to
-	// finish as well, so that what was sent is not destroyed: 2 s.
+	// finish as well, so that what was sent is not destroyed: 2 s. Negative: no
+	// time at all.
 	Linger time.Duration
 
 	// Drain is how long Serve lets connections finish once its context is

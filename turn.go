@@ -178,7 +178,7 @@ func (s *Stream) lateNow() {
 func (s *Stream) round(w *loop.Worker, ev uint32) (ended bool) {
 	done := false
 	defer func() {
-		if !done {
+		if !done && s.state.Load()&gone == 0 {
 			s.broken(recover())
 		}
 	}()
