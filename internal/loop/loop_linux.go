@@ -56,6 +56,9 @@ type Loop struct {
 	late     atomic.Bool // a lent turn was late: go on lending
 	cur      *Node       // whose turn is running; read by the watchdog once it has won
 	yielded  int64       // when the leader last let other goroutines run
+	file     *os.File    // the epoll set
+	raw      syscall.RawConn
+	deadline int64 // file's read deadline
 	parked   atomic.Bool
 	parkedTo atomic.Int64 // until when, at the latest
 
@@ -114,12 +117,24 @@ func newLoop(s *Set) (*Loop, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
+	if err := unix.SetNonblock(epfd, true); err != nil {
+		unix.Close(epfd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
 	wakefd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		unix.Close(epfd)
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	l := &Loop{set: s, epfd: epfd, wakefd: wakefd, evs: make([]event, batch), due: make([]*Node, 0, batch), wheel: newWheel()}
+	l := &Loop{set: s, deadline: math.MaxInt64, epfd: epfd, wakefd: wakefd, evs: make([]event, batch), due: make([]*Node, 0, batch), wheel: newWheel()}
+	// The epoll set itself waits in the runtime's poller; see park.
+	l.file = os.NewFile(uintptr(epfd), "epoll")
+	raw, err := l.file.SyscallConn()
+	if err != nil {
+		l.free()
+		return nil, err
+	}
+	l.raw = raw
 	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakefd, &event{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(wakefd)}); err != nil {
 		l.free()
 		return nil, os.NewSyscallError("epoll_ctl", err)
@@ -128,7 +143,7 @@ func newLoop(s *Set) (*Loop, error) {
 }
 
 func (l *Loop) free() {
-	unix.Close(l.epfd)
+	l.file.Close()
 	unix.Close(l.wakefd)
 }
 
@@ -408,7 +423,10 @@ func (l *Loop) collect(w *Worker) {
 	}
 }
 
-// park waits in the kernel.
+// park waits for events: in the runtime's poller and not in epoll_wait. A thread
+// that waits in a system call of its own keeps its processor from the runtime
+// for up to ten milliseconds, in which nobody may look after the program's other
+// connections and timers.
 func (l *Loop) park(w *Worker) {
 	until := l.wheel.nextAt.Load()
 	l.parkedTo.Store(until)
@@ -419,11 +437,15 @@ func (l *Loop) park(w *Worker) {
 	// Whoever adds work looks at parked after it, and we look for work after
 	// setting parked: one of us sees the other.
 	if idle && l.wheel.nextAt.Load() >= until && !l.set.closing.Load() {
-		timeout := -1
-		if until != math.MaxInt64 {
-			timeout = int(max(0, until-w.Now)/int64(time.Millisecond)) + 1
+		if until != l.deadline {
+			l.deadline = until
+			var at time.Time
+			if until != math.MaxInt64 {
+				at = l.set.epoch.Add(time.Duration(until))
+			}
+			l.file.SetReadDeadline(at)
 		}
-		l.count = pollWait(l.epfd, l.evs, timeout)
+		l.raw.Read(l.poll) // the deadline is the only error
 		w.Now = l.set.Now()
 	}
 	l.parked.Store(false)
@@ -508,14 +530,8 @@ func (s *Set) succeed(l *Loop) {
 	})
 }
 
-// pollWait waits for events, at most timeout milliseconds; -1 is for ever.
-func pollWait(epfd int, evs []event, timeout int) int {
-	n, err := unix.EpollWait(epfd, evs, timeout)
-	if err != nil {
-		if err != syscall.EINTR {
-			panic("loop: epoll_wait: " + err.Error()) // a descriptor of ours was closed by somebody else
-		}
-		return 0
-	}
-	return n
+// poll looks for events once. It is what the runtime's poller calls.
+func (l *Loop) poll(uintptr) (found bool) {
+	l.count = pollNow(l.epfd, l.evs)
+	return l.count > 0
 }
