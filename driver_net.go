@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/hythe-go/hythe/internal/loop"
 )
 
 // netDriver drives any net.Conn: TLS, memnet, TCP where there are no loops.
@@ -408,8 +410,6 @@ type watched struct {
 	run        uint64 // which run of d's it is
 }
 
-const lateAfter = time.Millisecond
-
 func (lw *lateWatch) enter(d *netDriver) (run uint64) {
 	lw.mu.Lock()
 	defer lw.mu.Unlock()
@@ -427,9 +427,9 @@ func (lw *lateWatch) enter(d *netDriver) (run uint64) {
 	if !lw.armed {
 		lw.armed = true
 		if lw.timer == nil {
-			lw.timer = time.AfterFunc(lateAfter, lw.look)
+			lw.timer = time.AfterFunc(loop.LateAfter, lw.look)
 		} else {
-			lw.timer.Reset(lateAfter)
+			lw.timer.Reset(loop.LateAfter)
 		}
 	}
 	return w.run
@@ -462,7 +462,7 @@ func (lw *lateWatch) look() {
 	}
 	lw.tick++
 	if lw.armed = lw.head.next != &lw.head; lw.armed {
-		lw.timer.Reset(lateAfter)
+		lw.timer.Reset(loop.LateAfter)
 	}
 	lw.mu.Unlock()
 	for _, d := range late {

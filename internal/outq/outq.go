@@ -238,6 +238,3 @@ func (q *Queue) put(c *chunk) {
 		largePool.Put(c)
 	}
 }
-
-// Held returns how many bytes of memory the queue is charged with.
-func (q *Queue) Held() int { return int(q.held) }

@@ -67,8 +67,8 @@ func TestQueueKeepsOrder(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Fatalf("round %d: got other bytes than were added", round)
 		}
-		if q.head != nil || q.tail != nil || q.Held() != 0 || b.Used() != 0 {
-			t.Fatalf("round %d: an empty queue holds %d bytes, the budget %d", round, q.Held(), b.Used())
+		if q.head != nil || q.tail != nil || q.held != 0 || b.Used() != 0 {
+			t.Fatalf("round %d: an empty queue holds %d bytes, the budget %d", round, q.held, b.Used())
 		}
 	}
 }
