@@ -26,19 +26,19 @@ func (s *Server) accept(l *listen.Listener) error {
 	if s.AtLimit == Backlog {
 		admit = s.admit.enter
 	}
-	bare := s.loops != nil && l.CanAcceptFD() && s.PreConnect == nil && s.TLS == nil
+	bare := s.loops.Load() != nil && l.CanAcceptFD() && s.PreConnect == nil && s.TLS == nil
 	for {
 		var err error
 		if bare {
 			var fd int
 			var peer netip.AddrPort
 			if fd, peer, err = l.AcceptFD(admit, s.admit.leave); err == nil {
-				s.admitted(s.newStream(peer, incoming{fd: fd}), admit != nil || s.makeRoom())
+				s.admitted(s.newStream(peer, incoming{fd: fd}, true), admit != nil || s.makeRoom())
 			}
 		} else {
 			var nc net.Conn
 			if nc, err = l.Accept(); err == nil {
-				s.admitted(s.newStream(addrPort(nc.RemoteAddr()), incoming{nc: nc}), s.awaitRoom())
+				s.admitted(s.newStream(addrPort(nc.RemoteAddr()), incoming{nc: nc}, !s.secures()), s.awaitRoom())
 			}
 		}
 		switch {
@@ -142,22 +142,22 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// newStream makes the Stream of an accepted connection. The caller owns its
-// turn, until drive or bury.
-func (s *Server) newStream(peer netip.AddrPort, in incoming) *Stream {
+// newStream makes the Stream of a connection. ready says that nothing comes
+// before its first turn. The caller owns its turn, until drive or bury.
+func (s *Server) newStream(peer netip.AddrPort, in incoming, ready bool) *Stream {
 	now := s.now()
 	c := &Stream{srv: s, id: s.lastID.Add(1), peer: packAddr(peer), opened: now}
 	c.active.Store(now)
 	c.state.Store(running)
 	c.out.q.Budget = &s.budget
-	s.place(c, in, !s.secures())
+	s.place(c, in, ready)
 	return c
 }
 
 // place gives a connection its driver, which does nothing yet. ready says that
 // it is the one for its turns, not only for a handshake.
 func (s *Server) place(c *Stream, in incoming, ready bool) {
-	if ready && s.loops != nil {
+	if loops := s.loops.Load(); ready && loops != nil {
 		if fd, ok := in.descriptor(); ok {
 			if in.nc != nil {
 				c.needRare().conn = in.nc
@@ -165,7 +165,7 @@ func (s *Server) place(c *Stream, in incoming, ready bool) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.d = (*loopDriver)(c)
-			s.loops.Prepare(&c.node, (*loopDriver)(c), fd)
+			loops.Prepare(&c.node, (*loopDriver)(c), fd)
 			return
 		}
 	}

@@ -238,8 +238,8 @@ func (s *Server) noneLeft() {
 // release ends the goroutines that connections needed, once there are none.
 func (s *Server) release() {
 	end := func() {
-		if s.loops != nil {
-			s.loops.Close()
+		if loops := s.loops.Load(); loops != nil {
+			loops.Close()
 		}
 		s.work.Wait()
 	}

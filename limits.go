@@ -149,11 +149,16 @@ func (s *Server) validate() error {
 	var errs []error
 	if s.Service == nil {
 		errs = append(errs, errors.New("hythe: Server.Service is nil"))
-	} else if v, ok := s.Service.(interface{ Validate() error }); ok {
+	}
+	errs = append(errs, validateService(s.Service), s.Limits.validate())
+	return errors.Join(errs...)
+}
+
+func validateService(svc Service) error {
+	if v, ok := svc.(interface{ Validate() error }); ok {
 		if err := v.Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("hythe: Server.Service: %w", err))
+			return fmt.Errorf("hythe: Server.Service: %w", err)
 		}
 	}
-	errs = append(errs, s.Limits.validate())
-	return errors.Join(errs...)
+	return nil
 }

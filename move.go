@@ -78,7 +78,12 @@ func (s *Stream) settleDown(d driver) {
 // handshake has been done, under the handshake clock, the session goes on as it
 // was, and TLS tells about it; if it fails the connection ends, for the reason
 // HandshakeFailed or HandshakeTimeout. To be called in a hook.
-func (s *Stream) StartTLS(config *tls.Config) error {
+func (s *Stream) StartTLS(config *tls.Config) error { return s.startTLS(tls.Server, config) }
+
+// StartTLSClient is StartTLS as the client. config needs a ServerName.
+func (s *Stream) StartTLSClient(config *tls.Config) error { return s.startTLS(tls.Client, config) }
+
+func (s *Stream) startTLS(side func(net.Conn, *tls.Config) *tls.Conn, config *tls.Config) error {
 	return s.startMove(false, func() bool {
 		nc, err := s.leaveDriver()
 		if err != nil {
@@ -94,7 +99,7 @@ func (s *Stream) StartTLS(config *tls.Config) error {
 			next := plain
 			if !dead {
 				ctx, cancel := s.srv.handshakeContext(s)
-				t := tls.Server(&progressConn{nc, s}, config)
+				t := side(&progressConn{nc, s}, config)
 				if why, err := shakeHands(ctx, t); err != nil {
 					s.cut(why, err)
 				} else {

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,9 +78,9 @@ type Server struct {
 	budget   outq.Budget
 	admit    admission
 	watch    lateWatch
-	base     context.Context // set before the first connection
-	loops    *loop.Set       // nil: only netDriver
-	work     sync.WaitGroup  // goroutines of connections
+	base     context.Context          // set before the first connection
+	loops    atomic.Pointer[loop.Set] // nil: only netDriver. Made under mu
+	work     sync.WaitGroup           // goroutines of connections
 	lastID   atomic.Uint64
 	late     atomic.Uint64
 
@@ -228,7 +229,14 @@ func (s *Server) ListenAndServe(ctx context.Context, endpoints ...string) error 
 // connections' contexts.
 func (s *Server) Serve(ctx context.Context, ls ...net.Listener) error {
 	s.init()
-	if err := s.begin(ctx, ls); err != nil {
+	err := s.validate()
+	if err == nil && len(ls) == 0 {
+		err = errors.New("hythe: Serve: no listener")
+	}
+	if err == nil {
+		err = s.begin(ctx, ls)
+	}
+	if err != nil {
 		for _, l := range ls {
 			l.Close()
 		}
@@ -285,12 +293,6 @@ func (s *Server) Serve(ctx context.Context, ls ...net.Listener) error {
 
 // begin starts what serving needs.
 func (s *Server) begin(ctx context.Context, ls []net.Listener) error {
-	if err := s.validate(); err != nil {
-		return err
-	}
-	if len(ls) == 0 {
-		return errors.New("hythe: Serve: no listener")
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.state {
@@ -300,16 +302,9 @@ func (s *Server) begin(ctx context.Context, ls []net.Listener) error {
 	default:
 		return ErrServerClosed
 	}
-	if loop.Available && !s.Goroutines {
-		for _, l := range ls {
-			if drivenByLoop(l.Addr()) {
-				set, err := loop.New(0, s.epoch)
-				if err != nil {
-					return err
-				}
-				s.loops = set
-				break
-			}
+	if slices.ContainsFunc(ls, func(l net.Listener) bool { return drivenByLoop(l.Addr()) }) {
+		if err := s.needLoops(); err != nil {
+			return err
 		}
 	}
 	s.base = context.WithoutCancel(ctx)
@@ -318,6 +313,18 @@ func (s *Server) begin(ctx context.Context, ls []net.Listener) error {
 		s.listeners = append(s.listeners, listen.Wrap(l))
 	}
 	return nil
+}
+
+// needLoops starts the loops, if there are to be any. s.mu is held.
+func (s *Server) needLoops() error {
+	if !loop.Available || s.Goroutines || s.loops.Load() != nil {
+		return nil
+	}
+	set, err := loop.New(0, s.epoch)
+	if err == nil {
+		s.loops.Store(set)
+	}
+	return err
 }
 
 // drivenByLoop reports whether connections with such an address have a

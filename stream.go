@@ -91,6 +91,7 @@ type rare struct {
 	events  []any
 	ended   *CloseError             // the context's cause
 	buried  bool                    // the OnClose functions have been called
+	service Service                 // of a connection that was attached; nil: the server's
 	move    func() (givenAway bool) // what StartTLS, Detach, Take or Moor asked for
 }
 

@@ -239,7 +239,11 @@ func (s *Stream) broken(v any) {
 
 // open runs the connection's first hook.
 func (s *Stream) open() {
-	p, err := s.srv.Service.Open(s)
+	svc := s.srv.Service
+	if r := s.rare.Load(); r != nil && r.service != nil {
+		svc = r.service
+	}
+	p, err := svc.Open(s)
 	if err == nil && p == nil {
 		err = errors.New("hythe: Service.Open returned neither a Protocol nor an error")
 	}
