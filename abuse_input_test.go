@@ -126,7 +126,7 @@ func TestAbuse_EndlessLine(t *testing.T) {
 						}
 						s := []byte(strings.Repeat("e", piece))
 						for sent := 0; err == nil; sent += len(s) {
-							if sent > 64<<20 {
+							if sent > 1<<30 { // what is lingered for counts as well
 								t.Errorf("the server took %d bytes of one line", sent)
 								break
 							}

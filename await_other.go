@@ -12,8 +12,12 @@ func awaitRead(nc net.Conn) error {
 	return nil
 }
 
-// peerGone would ask the system whether the connection is over.
-func peerGone(net.Conn) bool { return false }
+// peerGone reports whether the connection is over in both directions, if nc
+// can say so.
+func peerGone(nc net.Conn) bool {
+	c, ok := nc.(interface{ Gone() bool })
+	return ok && c.Gone()
+}
 
 // descriptorLimit is how many descriptors the process may have.
 func descriptorLimit() int { return 16 << 10 }

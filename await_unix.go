@@ -43,6 +43,8 @@ func awaitRead(nc net.Conn) error {
 func peerGone(nc net.Conn) (gone bool) {
 	for {
 		switch c := nc.(type) {
+		case interface{ Gone() bool }:
+			return c.Gone()
 		case interface{ NetConn() net.Conn }:
 			nc = c.NetConn()
 		case syscall.Conn:

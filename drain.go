@@ -235,21 +235,33 @@ func (s *Server) noneLeft() {
 	}
 }
 
-// release ends the goroutines that connections needed, once there are none.
+// release ends the goroutines that connections needed, once there are none. It
+// waits for that, unless code of the program's does not return.
 func (s *Server) release() {
-	end := func() {
+	done := make(chan struct{})
+	go func() { // owned by release, or by the code that does not return
+		<-s.empty
 		if loops := s.loops.Load(); loops != nil {
 			loops.Close()
 		}
 		s.work.Wait()
-	}
+		close(done)
+	}()
 	select {
 	case <-s.empty:
-		end()
 	default:
-		go func() { // owned by the hook that does not return
-			<-s.empty
-			end()
-		}()
+		return
+	}
+	look := time.NewTicker(cutGrace)
+	defer look.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-look.C:
+			if s.beside.Load() > 0 {
+				return
+			}
+		}
 	}
 }

@@ -36,6 +36,10 @@ type driver interface {
 	// arm has evClock signalled at the time at of the server's clock.
 	arm(at int64)
 
+	// watchPeer cancels the context of a connection that is worked for if its
+	// peer has left; with Server.CancelOnEOF also if it has finished sending.
+	watchPeer()
+
 	// detach gives the connection up, as a net.Conn that still has what the
 	// driver has read ahead. Turn only.
 	detach() (net.Conn, error)

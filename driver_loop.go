@@ -68,8 +68,7 @@ func (d *loopDriver) Ready(w *worker, ev loop.Events) {
 	}
 }
 
-// watchPeer ends the context of a connection whose turn is late and whose peer
-// has left. Events are hints, so it asks the kernel.
+// watchPeer asks the kernel: events are hints.
 func (d *loopDriver) watchPeer() {
 	s := (*Stream)(d)
 	s.mu.Lock()

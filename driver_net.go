@@ -110,18 +110,26 @@ func (d *netDriver) late() {
 	d.watchPeer()
 }
 
-// watchPeer asks now and then whether the peer of a connection whose turn is
-// late has left, where the reader cannot see it behind input that waits.
+// watchPeer asks now and then, where the reader sees nothing: behind input that
+// waits, and after its end.
 func (d *netDriver) watchPeer() {
 	d.mu.Lock()
-	blind := d.chunk != nil && !d.stopped
+	eof := d.err == io.EOF
+	blind := (d.chunk != nil || eof) && !d.stopped
 	d.mu.Unlock()
-	if !blind || d.s.state.Load()&running == 0 {
+	if !blind || d.s.state.Load()&late == 0 && d.s.holds.Load() == 0 {
 		return
 	}
-	if peerGone(d.rawConn()) {
+	why := Reason(0)
+	switch {
+	case peerGone(d.rawConn()):
+		why = PeerReset
+	case eof && d.s.srv.CancelOnEOF:
+		why = PeerDone
+	}
+	if why != 0 {
 		d.s.mu.Lock()
-		d.s.vanished(PeerReset)
+		d.s.vanished(why)
 		d.s.mu.Unlock()
 		return
 	}

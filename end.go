@@ -70,13 +70,13 @@ func (s *Stream) settle() {
 }
 
 // vanished cancels the context of a connection whose peer left while a hook is
-// running. The input that came before is still delivered.
+// running or it is held. The input that came before is still delivered.
 // s.mu is held.
 func (s *Stream) vanished(why Reason) {
 	if s.out.dead || s.out.settled {
 		return
 	}
-	if r := s.rare.Load(); r != nil {
+	if r := s.rare.Load(); r != nil && r.watched() {
 		r.cancelled(&CloseError{Reason: why})
 	}
 }
@@ -119,7 +119,13 @@ func (s *Stream) after(w *loop.Worker) (ended bool) {
 
 // retire ends a connection that has nothing more to do.
 func (s *Stream) retire() {
-	if s.holds.Load() > 0 || s.gate.Load() != 0 {
+	if s.holds.Load() > 0 {
+		if s.status&(sFin|sEOFTold) != 0 {
+			s.d.watchPeer()
+		}
+		return
+	}
+	if s.gate.Load() != 0 {
 		return
 	}
 	switch {

@@ -153,6 +153,7 @@ func (noDriver) abort()                    {}
 func (noDriver) close()                    {}
 func (noDriver) schedule()                 {}
 func (noDriver) arm(int64)                 {}
+func (noDriver) watchPeer()                {}
 func (noDriver) detach() (net.Conn, error) { return nil, net.ErrClosed }
 func (noDriver) localAddr() net.Addr       { return nil }
 func (noDriver) netConn() net.Conn         { return nil }
@@ -185,7 +186,9 @@ func (s *Stream) Take(f func(t *Taken)) error {
 		s.settleDown(&netDriver{s: s, nc: nc, taken: true})
 		s.rearm(s.srv.now())
 		t := &Taken{Conn: nc, s: s}
+		s.srv.beside.Add(1)
 		s.srv.work.Go(func() {
+			defer s.srv.beside.Add(-1)
 			defer t.Close()
 			defer func() {
 				if v := recover(); v != nil {

@@ -53,8 +53,9 @@ type Server struct {
 	OnListen func(net.Addr)
 
 	// CancelOnEOF has the end of a peer's input cancel the connection's context
-	// while a hook is running, which suits protocols whose clients never
-	// half-close. Without it only a peer that is gone in both directions does.
+	// while a hook is running or the connection is held, which suits protocols
+	// whose clients never half-close. Without it only a peer that is gone in
+	// both directions does.
 	CancelOnEOF bool
 
 	// Slow says what a Group does with a member that does not keep up.
@@ -81,6 +82,7 @@ type Server struct {
 	base     context.Context          // set before the first connection
 	loops    atomic.Pointer[loop.Set] // nil: only netDriver. Made under mu
 	work     sync.WaitGroup           // goroutines of connections
+	beside   atomic.Int32             // functions that run beside turns: what Aside and Take were given
 	lastID   atomic.Uint64
 	late     atomic.Uint64
 

@@ -89,9 +89,10 @@ type rare struct {
 	onClose map[int]func(reason error)
 	nextID  int
 	events  []any
-	ended   *CloseError             // the context's cause
-	buried  bool                    // the OnClose functions have been called
-	service Service                 // of a connection that was attached; nil: the server's
+	ended   *CloseError // the context's cause
+	buried  bool        // the OnClose functions have been called
+	service Service     // of a connection that was attached; nil: the server's
+	aside   aside
 	move    func() (givenAway bool) // what StartTLS, Detach, Take or Moor asked for
 }
 
@@ -179,20 +180,43 @@ func (s *Stream) TLS() (state tls.ConnectionState, ok bool) {
 }
 
 // Context returns a context that is cancelled when the connection is of no more
-// use: it ended, or its peer vanished while a hook was running. Its cause is
-// the *CloseError. A peer that has only finished sending, and still wants its
-// answers, does not cancel it, unless Server.CancelOnEOF is set.
+// use: it ended, or its peer vanished while a hook was running or it was held.
+// Its cause is the *CloseError. A peer that has only finished sending, and still
+// wants its answers, does not cancel it, unless Server.CancelOnEOF is set.
 func (s *Stream) Context() context.Context {
 	r := s.needRare()
+	ctx, made := r.context(s.srv.baseContext())
+	if made { // the peer may have left already
+		switch {
+		case s.state.Load()&late != 0:
+			s.mu.Lock()
+			d := s.d
+			s.mu.Unlock()
+			d.watchPeer()
+		case s.holds.Load() > 0:
+			s.signal(evResume)
+		}
+	}
+	return ctx
+}
+
+func (r *rare) context(base context.Context) (ctx context.Context, made bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ctx == nil {
-		r.ctx, r.cancel = context.WithCancelCause(s.srv.baseContext())
+	if made = r.ctx == nil; made {
+		r.ctx, r.cancel = context.WithCancelCause(base)
 		if r.ended != nil {
 			r.cancel(r.ended)
 		}
 	}
-	return r.ctx
+	return r.ctx, made
+}
+
+// watched reports whether somebody has the context.
+func (r *rare) watched() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ctx != nil
 }
 
 // OnClose has f called when the connection has ended, once, after every hook.

@@ -50,6 +50,7 @@ const (
 	gateEnding                    // Shutdown, Close, an error
 	gateMoving                    // StartTLS, Detach, Take, Moor
 	gateTaken                     // somebody has the connection as a net.Conn
+	gateAside                     // what Aside was given comes first
 )
 
 const (
@@ -129,7 +130,7 @@ func (s *Stream) turnsWith(w *loop.Worker, ev uint32) {
 			s.wasBusy(w)
 		}
 		if s.round(w, ev&^(running|late)) {
-			return // it has ended
+			return
 		}
 		for {
 			now := s.state.Load()
@@ -167,6 +168,9 @@ func (s *Stream) lateNow() {
 			break
 		}
 	}
+	if s.leaveAside() {
+		return
+	}
 	s.mu.Lock()
 	s.push(nil)
 	s.mu.Unlock()
@@ -174,8 +178,8 @@ func (s *Stream) lateNow() {
 }
 
 // round does once whatever ev says has to be done. It reports whether the
-// connection has ended.
-func (s *Stream) round(w *loop.Worker, ev uint32) (ended bool) {
+// connection has ended, or its turns go on without the caller.
+func (s *Stream) round(w *loop.Worker, ev uint32) (over bool) {
 	done := false
 	defer func() {
 		if !done && s.state.Load()&gone == 0 {
@@ -202,14 +206,20 @@ func (s *Stream) round(w *loop.Worker, ev uint32) (ended bool) {
 	}
 	if s.gate.Load()&^gateHeld == 0 {
 		s.input(w)
-		if s.state.Load()&evFlush != 0 { // what the hooks sent
-			s.state.And(^evFlush)
-			s.flush(w, 0)
-		}
 	}
-	ended = s.after(w)
+	for s.gate.Load()&gateAside != 0 {
+		if s.runAside(&done) {
+			return true
+		}
+		s.input(w)
+	}
+	if s.state.Load()&evFlush != 0 { // what the hooks sent
+		s.state.And(^evFlush)
+		s.flush(w, 0)
+	}
+	over = s.after(w)
 	done = true
-	return ended
+	return over
 }
 
 // flush gives the kernel what waits, and half-closes if that was promised.

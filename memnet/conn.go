@@ -170,6 +170,14 @@ func (c *Conn) Reset() {
 	c.out.fail()
 }
 
+// Gone reports whether the connection is over in both directions, however much
+// may still be read: the peer has closed it, or it was reset.
+func (c *Conn) Gone() bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.reset || c.out.readerClosed
+}
+
 // LocalAddr returns the address of this end.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
