@@ -11,7 +11,13 @@ import (
 
 // own are the examples whose main needs more than -listen, and is run by tests
 // of their own.
-var own = map[string]bool{"tls": true, "starttls": true}
+var own = map[string]bool{
+	"latesubscriber": true,
+	"linkwrap":       true,
+	"reconnect":      true,
+	"starttls":       true,
+	"tls":            true,
+}
 
 // Every example's main listens where it is told to, and ends in peace when it is
 // interrupted.
