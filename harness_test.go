@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -26,33 +25,12 @@ import (
 
 	"github.com/hythe-go/hythe"
 	"github.com/hythe-go/hythe/codec"
+	"github.com/hythe-go/hythe/internal/leaktest"
 	"github.com/hythe-go/hythe/memnet"
 )
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if left := leakedGoroutines(); code == 0 && left != "" {
-		fmt.Fprintf(os.Stderr, "goroutines left after the tests:\n%s\n", left)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// leakedGoroutines returns the stacks of all goroutines but the caller's, once
-// those that are about to end have had five seconds to do so. Empty means none.
-func leakedGoroutines() string {
-	var left []string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		buf := make([]byte, 1<<20)
-		stacks := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-		left = slices.DeleteFunc(stacks[1:], func(stack string) bool { // the first is the caller
-			return strings.Contains(stack, "os/signal.loop")
-		})
-		if len(left) == 0 {
-			break
-		}
-	}
-	return strings.Join(left, "\n\n")
+	os.Exit(leaktest.Main(m))
 }
 
 // A world is a way in which a connection can be driven.

@@ -3,10 +3,9 @@ package main
 import (
 	"fmt"
 	"os"
-	"runtime"
-	"strings"
 	"testing"
-	"time"
+
+	"github.com/hythe-go/hythe/internal/leaktest"
 )
 
 // child is what the process does instead of testing if its first argument says
@@ -23,24 +22,5 @@ func TestMain(m *testing.M) {
 			os.Exit(0)
 		}
 	}
-	code := m.Run()
-	if left := leakedGoroutines(); code == 0 && left != "" {
-		fmt.Fprintf(os.Stderr, "goroutines left after the tests:\n%s\n", left)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// leakedGoroutines returns the stacks of all goroutines but the caller's, once
-// those that are about to end have had two seconds to do so. Empty means none.
-func leakedGoroutines() string {
-	var left string
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		buf := make([]byte, 1<<20)
-		var more bool
-		if _, left, more = strings.Cut(string(buf[:runtime.Stack(buf, true)]), "\n\n"); !more {
-			return ""
-		}
-	}
-	return left
+	os.Exit(leaktest.Main(m))
 }

@@ -19,28 +19,11 @@ import (
 
 	"github.com/hythe-go/hythe"
 	"github.com/hythe-go/hythe/codec"
+	"github.com/hythe-go/hythe/internal/leaktest"
 )
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if left := leakedGoroutines(); code == 0 && left != "" {
-		fmt.Fprintf(os.Stderr, "goroutines left after the tests:\n%s\n", left)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// leakedGoroutines returns the stacks of all goroutines but the caller's, once
-// those that are about to end have had five seconds to do so. Empty means none.
-func leakedGoroutines() (left string) {
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		buf := make([]byte, 1<<20)
-		_, left, _ = strings.Cut(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-		if left == "" {
-			break
-		}
-	}
-	return left
+	os.Exit(leaktest.Main(m))
 }
 
 // inBoth runs f as a test in fake time and as one in real time.

@@ -10,41 +10,24 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hythe-go/hythe/internal/leaktest"
 )
 
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if left := leakedGoroutines(); code == 0 && left != "" {
-		fmt.Fprintf(os.Stderr, "goroutines left after the tests:\n%s\n", left)
-		code = 1
-	}
+	code := leaktest.Main(m)
 	if built.dir != "" {
 		os.RemoveAll(built.dir)
 	}
 	os.Exit(code)
-}
-
-// leakedGoroutines returns the stacks of all goroutines but the caller's, once
-// those that are about to end have had five seconds to do so.
-func leakedGoroutines() string {
-	var left []string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		buf := make([]byte, 1<<20)
-		stacks := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-		if left = stacks[1:]; len(left) == 0 {
-			break
-		}
-	}
-	return strings.Join(left, "\n\n")
 }
 
 // A transcript is what a program has written so far.
