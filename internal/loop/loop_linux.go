@@ -58,7 +58,8 @@ type Loop struct {
 	yielded  int64       // when the leader last let other goroutines run
 	file     *os.File    // the epoll set
 	raw      syscall.RawConn
-	deadline int64 // file's read deadline
+	look     func(uintptr) bool // poll, made once
+	deadline int64              // file's read deadline
 	parked   atomic.Bool
 	parkedTo atomic.Int64 // until when, at the latest
 
@@ -134,7 +135,7 @@ func newLoop(s *Set) (*Loop, error) {
 		l.free()
 		return nil, err
 	}
-	l.raw = raw
+	l.raw, l.look = raw, l.poll
 	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakefd, &event{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(wakefd)}); err != nil {
 		l.free()
 		return nil, os.NewSyscallError("epoll_ctl", err)
@@ -445,7 +446,7 @@ func (l *Loop) park(w *Worker) {
 			}
 			l.file.SetReadDeadline(at)
 		}
-		l.raw.Read(l.poll) // the deadline is the only error
+		l.raw.Read(l.look) // the deadline is the only error
 		w.Now = l.set.Now()
 	}
 	l.parked.Store(false)
