@@ -94,6 +94,9 @@ func (s *Spool) openCursor(name string) (*cursor, error) {
 		return nil, err
 	}
 	turn, low, found := readSlots(f, name)
+	if !found && len(s.segs) > 0 {
+		low = s.segs[0].first
+	}
 	c := &cursor{name: name, file: f, turn: turn, saved: low}
 	c.low.Store(low)
 	if !found {
@@ -155,7 +158,20 @@ func (s *Spool) replace(c *cursor) error {
 	return nil
 }
 
-// save makes the cursor durable.
+// saveCursor makes a cursor durable, in a new file if it has to: one whose sync
+// has failed is not to be trusted again.
+func (s *Spool) saveCursor(c *cursor) error {
+	err := c.save()
+	if err == nil {
+		return nil
+	}
+	if again := s.replace(c); again != nil {
+		return errors.Join(err, again)
+	}
+	return nil
+}
+
+// save writes the cursor's next slot.
 func (c *cursor) save() error {
 	low := c.low.Load()
 	turn := c.turn + 1
@@ -249,11 +265,8 @@ func (s *Spool) save() error {
 		if c.low.Load() == c.saved {
 			continue
 		}
-		if err := c.save(); err != nil {
-			// A file whose sync has failed is not to be trusted again.
-			if again := s.replace(c); again != nil {
-				errs = append(errs, err, again)
-			}
+		if err := s.saveCursor(c); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	s.mu.Lock()
@@ -263,7 +276,7 @@ func (s *Spool) save() error {
 }
 
 // collect deletes the segments that every reader has passed. saveMu and s.mu are
-// held.
+// held, but in Open.
 func (s *Spool) collect() {
 	if len(s.cursors) == 0 {
 		return // nobody has read anything

@@ -43,10 +43,20 @@ func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 // headerSum is the checksum of a header, which is good at one place only: its
 // segment is known by its salt.
 func headerSum(b []byte, salt uint64, off int64) uint32 {
-	var at [16]byte
-	binary.LittleEndian.PutUint64(at[:], salt)
-	binary.LittleEndian.PutUint64(at[8:], uint64(off))
-	return crc32.Update(checksum(at[:]), castagnoli, b[:20])
+	return crc32.Update(placeSum(salt, off), castagnoli, b[:20])
+}
+
+// placeSum is the checksum of the salt and the offset, eight bytes each. It goes
+// byte by byte, since an array for crc32 would have to be allocated.
+func placeSum(salt uint64, off int64) uint32 {
+	sum := ^uint32(0)
+	for _, v := range [2]uint64{salt, uint64(off)} {
+		for range 8 {
+			sum = castagnoli[byte(sum)^byte(v)] ^ sum>>8
+			v >>= 8
+		}
+	}
+	return ^sum
 }
 
 // putHeader writes a header to b, for the offset off.

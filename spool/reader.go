@@ -179,23 +179,25 @@ func (r *Reader) readOn(to []Record, next uint64) (n int, gap uint64, err error)
 	r.found = r.found[:0]
 	for {
 		if r.seg == nil {
-			if gap, err = r.open(r.s.segmentOf(next), next); r.seg == nil {
+			g, end := r.s.segmentOf(next)
+			switch {
+			case g == nil && end > next:
+				return 0, end, nil
+			case g == nil:
+				return 0, 0, nil
+			}
+			if gap, err = r.open(g, next); r.seg == nil {
 				return 0, gap, err
 			}
 		}
 		succ, limit, end := r.s.limit(r.seg)
 		r.sc.end = end
-		for n < len(to) && (n == 0 || r.sc.ahead()) {
-			off := r.sc.off
-			h, payload, err := r.record(next)
-			r.tellDamage()
+		for n < len(to) {
+			h, payload, err := r.record(next, n > 0)
 			if err == io.EOF {
 				break
 			}
 			if err != nil {
-				if n > 0 {
-					return n, 0, nil // it will be met again
-				}
 				return 0, 0, fmt.Errorf("spool: %w", err)
 			}
 			switch {
@@ -212,7 +214,8 @@ func (r *Reader) readOn(to []Record, next uint64) (n int, gap uint64, err error)
 				r.sc.off = end
 				break
 			}
-			if off = r.sc.off - int64(headerSize+h.length); h.id > next+uint64(n) {
+			off := r.sc.off - int64(headerSize+h.length)
+			if h.id > next+uint64(n) {
 				r.sc.off = off
 				if n == 0 {
 					gap = h.id
@@ -239,24 +242,29 @@ func (r *Reader) readOn(to []Record, next uint64) (n int, gap uint64, err error)
 }
 
 // record returns the next record, of whatever kind, without a look at messages
-// that are not wanted any more.
-func (r *Reader) record(next uint64) (header, []byte, error) {
-	if r.seeking {
-		return r.sc.skip(func(h header) bool { return h.kind != kindMessage || h.id >= next })
+// that are not wanted any more. If others are to stay good it is io.EOF unless
+// the record was read ahead and is whole.
+func (r *Reader) record(next uint64, others bool) (h header, payload []byte, err error) {
+	if !r.seeking {
+		if h, payload, ok := r.sc.ahead(); ok {
+			return h, payload, nil
+		}
 	}
-	return r.sc.next()
+	switch {
+	case others:
+		return h, nil, io.EOF
+	case r.seeking:
+		h, payload, err = r.sc.skip(func(h header) bool { return h.kind != kindMessage || h.id >= next })
+	default:
+		h, payload, err = r.sc.next()
+	}
+	r.tellDamage()
+	return h, payload, err
 }
 
-// open begins to read a segment, nil if there is none. If its file has gone, it
-// returns the id behind what was in it.
+// open begins to read a segment. If its file has gone, it returns the id behind
+// what was in it.
 func (r *Reader) open(g *segment, next uint64) (gap uint64, err error) {
-	if g == nil {
-		_, limit, _ := r.s.limit(nil)
-		if limit > next {
-			return limit, nil
-		}
-		return 0, nil
-	}
 	f, err := r.s.fs.OpenFile(r.s.path(g.name), os.O_RDONLY, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		_, limit, _ := r.s.limit(g)

@@ -58,15 +58,22 @@ func (s *scanner) next() (header, []byte, error) {
 	}
 }
 
-// ahead reports whether the next record can be had without reading, so that what
-// was returned before stays good.
-func (s *scanner) ahead() bool {
+// ahead is next for a record that was read ahead, so that what was returned
+// before stays good. ok is false, and nothing has happened, if there is none that
+// is whole.
+func (s *scanner) ahead() (h header, payload []byte, ok bool) {
 	at := s.off - s.bufOff
 	if at < 0 || at+headerSize > int64(len(s.buf)) {
-		return false
+		return h, nil, false
 	}
-	h, ok := getHeader(s.buf[at:], s.salt, s.off)
-	return ok && at+headerSize+int64(h.length) <= int64(len(s.buf))
+	h, ok = getHeader(s.buf[at:], s.salt, s.off)
+	begin := at + headerSize
+	end := begin + int64(h.length)
+	if !ok || end > int64(len(s.buf)) || checksum(s.buf[begin:end]) != h.sum {
+		return h, nil, false
+	}
+	s.off += end - at
+	return h, s.buf[begin:end], true
 }
 
 // skip is next without a look at payloads that are not asked for by want.

@@ -23,6 +23,7 @@ type segment struct {
 
 	created time.Time // has a monotonic reading
 	doubt   uint64    // see segmentInfo
+	blank   bool      // its first record cannot be read
 }
 
 // findSegments lists the segments of a directory, oldest first, without those
@@ -60,7 +61,7 @@ func (g *segment) load(fsys FS, dir string, now time.Time) error {
 		return err
 	}
 	g.end.Store(size)
-	g.created = now
+	g.created, g.blank = now, true
 	b := make([]byte, headerSize+segmentInfoSize)
 	if n, _ := f.ReadAt(b, 0); n < len(b) {
 		return nil
@@ -75,7 +76,7 @@ func (g *segment) load(fsys FS, dir string, now time.Time) error {
 	}
 	// The wall clock is asked once; from then on time is monotonic.
 	g.created = now.Add(-max(0, now.Sub(time.Unix(0, info.created))))
-	g.doubt = info.doubt
+	g.doubt, g.blank = info.doubt, false
 	return nil
 }
 
@@ -92,37 +93,69 @@ func (g *segment) scan(f io.ReaderAt) scanner {
 	return scanner{file: f, salt: g.salt, end: g.end.Load()}
 }
 
-// tail finds what is behind the last message of a segment that was not written
-// by this process: the next id, and where its last batch began.
-func (g *segment) tail(fsys FS, dir string) (next, lastBatch uint64, err error) {
-	f, err := fsys.OpenFile(filepath.Join(dir, g.name), os.O_RDONLY, 0)
-	if err != nil {
-		return 0, 0, err
+// A tail is what is behind the last message of a segment that was not written by
+// this process.
+type tail struct {
+	next  uint64 // the next id
+	batch uint64 // the first id of the last batch
+	off   int64  // where that batch begins
+	end   int64  // behind the last record that is whole
+}
+
+// tail finds out how the segment ends.
+func (g *segment) tail(f io.ReaderAt) (tail, error) {
+	t := tail{next: g.first, batch: g.first}
+	covered := g.first // ids below belong to batches that were seen
+	message := func(h header, off int64) {
+		if h.id >= covered { // the record that began its batch is damaged
+			t.batch, t.off = covered, t.end
+			covered = ^uint64(0)
+		}
+		t.next = max(t.next, h.id+1)
+		t.end = off + int64(headerSize+h.length)
 	}
-	defer f.Close()
-	next = g.first
 	sc := g.scan(f)
 	for {
 		h, b, err := sc.skip(func(h header) bool {
 			if h.kind == kindMessage {
-				next = max(next, h.id+1)
+				message(h, sc.off)
 			}
 			return h.kind == kindBatch
 		})
 		if err == io.EOF {
-			return next, lastBatch, nil
+			return t, nil
 		}
 		if err != nil {
-			return 0, 0, err
+			return t, err
 		}
+		off := sc.off - int64(headerSize+h.length)
 		switch h.kind {
-		case kindMessage: // behind a batch record that was damaged
-			next = max(next, h.id+1)
+		case kindMessage: // behind a batch record that is damaged
+			message(h, off)
 		case kindBatch:
-			if _, count, ok := parseBatch(b); ok && h.id >= lastBatch {
-				lastBatch = h.id
-				next = max(next, h.id+uint64(count)) // its ids are never used again
+			if _, count, ok := parseBatch(b); ok && h.id >= t.batch {
+				t.batch, t.off = h.id, off
+				covered = h.id + uint64(count)
+				t.next = max(t.next, covered) // its ids are never used again
 			}
+			t.end = sc.off
 		}
 	}
+}
+
+// fasten makes the last batch durable, which a process that was killed may have
+// written and not synced, or not been able to sync. The kernel may take such
+// pages for clean, so the same bytes are written once more.
+func (g *segment) fasten(f File, t tail) error {
+	b := make([]byte, min(t.end-t.off, 1<<20))
+	for off := t.off; off < t.end; off += int64(len(b)) {
+		b = b[:min(int64(len(b)), t.end-off)]
+		if _, err := f.ReadAt(b, off); err != nil && err != io.EOF {
+			return err
+		}
+		if _, err := f.WriteAt(b, off); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
 }

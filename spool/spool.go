@@ -191,58 +191,110 @@ func (s *Spool) recover() error {
 		}
 		s.fs.Remove(s.path(name)) // nothing in it was ever durable
 	}
-	if len(segs) > 0 {
-		next, lastBatch, err := segs[len(segs)-1].tail(s.fs, s.dir)
-		if err != nil {
-			return err
-		}
-		s.next = next
-		s.doubt = lastBatch
-	}
 	if err := s.loadCursors(); err != nil {
 		return err
 	}
-	// The end as it was when the spool was closed, and what was acknowledged,
-	// was there once, whether it still is or not.
+	// What was acknowledged, and the end as it was when the spool was closed, was
+	// there once, whether it still is or not.
+	var known uint64
+	for _, c := range s.cursors {
+		known = max(known, c.low.Load())
+	}
+	clean := uint64(0)
 	if c := s.cursors[endMark]; c != nil {
+		clean = c.low.Load()
 		delete(s.cursors, endMark)
 		c.close()
-		if c.low.Load() >= s.next {
-			s.doubt = 0
-		}
-		s.next = max(s.next, c.low.Load())
 	}
+	if err := s.recoverEnd(clean); err != nil {
+		return err
+	}
+	s.next = max(s.next, known)
+	if len(segs) > 0 && segs[0].first > 1 {
+		if why := s.o.deletes(); why != 0 {
+			s.floor = []span{{segs[0].first - 1, why}}
+		}
+	}
+	// A name, and a cursor's place, may have been read from memory only.
 	for _, c := range s.cursors {
-		s.next = max(s.next, c.low.Load())
+		if err := s.saveCursor(c); err != nil {
+			return err
+		}
+	}
+	s.collect() // what had been deleted may be there again
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return err
+	}
+	return s.fs.SyncDir(filepath.Dir(s.dir))
+}
+
+// deletes says why records may be deleted unread, 0 if they are not.
+func (o Options) deletes() Reason {
+	switch {
+	case o.Overflow == DropOldest:
+		return Dropped
+	case o.MaxAge > 0:
+		return Expired
+	}
+	return 0
+}
+
+// recoverEnd finds the end of the records, and makes sure of it unless the spool
+// was closed there.
+func (s *Spool) recoverEnd(clean uint64) error {
+	for len(s.segs) > 0 {
+		g := s.segs[len(s.segs)-1]
+		f, err := s.fs.OpenFile(s.path(g.name), os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		t, err := g.tail(f)
+		if err != nil {
+			return err
+		}
+		s.next = max(s.next, t.next)
+		if g.blank && t.end == 0 && len(s.segs) > 1 {
+			// Only its name has survived, and would overrule what the one before
+			// it ends with.
+			if err := s.fs.Remove(s.path(g.name)); err != nil {
+				return err
+			}
+			s.segs = s.segs[:len(s.segs)-1]
+			s.bytes -= g.end.Load()
+			continue
+		}
+		if clean >= s.next {
+			return nil
+		}
+		s.doubt = t.batch
+		return g.fasten(f, t)
 	}
 	return nil
 }
 
 // limit returns the segment behind g, the id with which g's own end, which is
 // its successor's first or the next one of all, and how much of g may be read,
-// all of one moment. g may be nil, or deleted.
+// all of one moment. g may have been deleted.
 func (s *Spool) limit(g *segment) (succ *segment, limit uint64, end int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if g == nil {
-		return nil, s.next, 0
-	}
 	if i := slices.IndexFunc(s.segs, func(x *segment) bool { return x.seq > g.seq }); i >= 0 {
 		return s.segs[i], s.segs[i].first, g.end.Load()
 	}
 	return nil, s.next, g.end.Load()
 }
 
-// segmentOf returns the segment that should have the record, or what follows it;
-// nil if there is none.
-func (s *Spool) segmentOf(id uint64) *segment {
+// segmentOf returns the segment that should have the record, or what follows it.
+// If there is none, it returns the next id of all.
+func (s *Spool) segmentOf(id uint64) (g *segment, next uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(s.segs, id+1, func(g *segment, id uint64) int { return cmp.Compare(g.first, id) })
 	if len(s.segs) == 0 {
-		return nil
+		return nil, s.next
 	}
-	return s.segs[max(i-1, 0)]
+	i, _ := slices.BinarySearchFunc(s.segs, id+1, func(g *segment, id uint64) int { return cmp.Compare(g.first, id) })
+	return s.segs[max(i-1, 0)], s.next
 }
 
 // reasonFor says why records are missing, whose place is in the segment g or in
@@ -309,6 +361,7 @@ func (s *Spool) dropOldest(why Reason) {
 	g := s.segs[0]
 	last := s.segs[1].first - 1
 	s.remove(g)
+	s.fs.SyncDir(s.dir) // so that older ones are gone for good before newer ones
 	lost := false
 	for _, c := range s.cursors {
 		lost = lost || c.low.Load() <= last

@@ -173,6 +173,11 @@ func look(dir string, o Options) (*survey, error) {
 		v.First, v.Next = v.segs[0].first, v.segs[len(v.segs)-1].first
 		v.want = v.First
 	}
+	for _, c := range v.Cursors {
+		if !c.Damaged {
+			v.want = min(v.want, max(c.Low, 1)) // it was not deleted in peace
+		}
+	}
 	v.Next = max(v.Next, v.marks, 1)
 	return v, nil
 }
@@ -203,10 +208,14 @@ func (v *survey) read(i int, each func(Record) bool) error {
 	limit, doubt := ^uint64(0), uint64(0)
 	if i+1 < len(v.segs) {
 		limit, doubt = v.segs[i+1].first, v.segs[i+1].doubt
-	} else if v.batch, err = lastBatch(g, v.fs, v.dir); err != nil {
-		return err
-	} else if v.marks < v.batch || v.marks == 0 {
-		doubt = v.batch
+	} else {
+		t, err := g.tail(f)
+		if err != nil {
+			return err
+		}
+		if v.batch = t.batch; v.marks <= v.batch {
+			doubt = v.batch
+		}
 	}
 	if v.want < g.first {
 		v.missing(v.want, g.first, g.doubt)
@@ -273,11 +282,6 @@ func (v *survey) missing(first, next, doubt uint64) {
 		why = Unfinished
 	}
 	v.Gaps = append(v.Gaps, GapError{First: first, Last: next - 1, Reason: why})
-}
-
-func lastBatch(g *segment, fsys FS, dir string) (uint64, error) {
-	_, last, err := g.tail(fsys, dir)
-	return last, err
 }
 
 func withName(damages []Damage, name string) []Damage {

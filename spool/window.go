@@ -38,7 +38,7 @@ func (w *window) len() int { return len(w.all) - w.head }
 
 // push adds entries, whose ids are higher than those that there are.
 func (w *window) push(e []entry) {
-	if w.head > 0 && len(w.all)+len(e) > cap(w.all) {
+	if w.head > len(w.all)/2 && len(w.all)+len(e) > cap(w.all) { // else it grows, so as not to move all for a few
 		w.all = slices.Delete(w.all, 0, w.head)
 		w.head = 0
 	}

@@ -182,6 +182,16 @@ func TestAFailedSyncIsNotHealedByAnother(t *testing.T) {
 		if seen := left(t, disk, disk.Len(), "f"); len(seen) != 1 || seen["new"] == 0 {
 			t.Errorf("evict %v: after writing again and Sync %v was left, want new", evict, seen)
 		}
+		put(t, f, "longer", 0)
+		disk.SetHook(crashfs.Fail(crashfs.Sync, "f", 0, 1, syscall.EIO))
+		if f.Sync() == nil {
+			t.Fatal("Sync succeeded")
+		}
+		put(t, f, "longer", 0)
+		must(t, f.Sync())
+		if seen := left(t, disk, disk.Len(), "f"); len(seen) != 1 || seen["longer"] == 0 {
+			t.Errorf("evict %v: after writing the longer file again and Sync %v was left, want longer", evict, seen)
+		}
 	}
 }
 

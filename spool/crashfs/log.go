@@ -273,7 +273,8 @@ func (s *state) apply(o *op) {
 			n.reserved = min(n.reserved, blocksOf(o.size))
 			n.held = n.heldWith(0)
 		}
-		if n.size.now != o.size {
+		// Writing the end again writes the size again too, if that is in doubt.
+		if n.size.now != o.size || len(n.size.versions) > 0 && o.kind == Write && o.offset+o.length == o.size {
 			n.size.now = o.size
 			n.size.set(s.done, o.size)
 		}
