@@ -47,12 +47,41 @@ func (s *Server) accept(l *listen.Listener) error {
 			if !s.awaitChange() {
 				l.Close() // who waits now will not be served
 			}
-		case errors.Is(err, net.ErrClosed):
+		case errors.Is(err, net.ErrClosed) && s.stopping():
 			return nil
 		default:
 			return err
 		}
 	}
+}
+
+// watchClosed closes l when somebody else has closed the listener behind it,
+// which is accepted from through a second descriptor and so does not notice.
+func (s *Server) watchClosed(behind net.Listener, l *listen.Listener) {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			raw, err := behind.(syscall.Conn).SyscallConn()
+			if err == nil {
+				err = raw.Control(func(uintptr) {})
+			}
+			if err != nil {
+				l.Close()
+				return
+			}
+		case <-s.quit:
+			return
+		}
+	}
+}
+
+// stopping reports whether Drain or Close has begun.
+func (s *Server) stopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state != stateServing
 }
 
 // awaitChange waits until there may be room. It reports whether there may.

@@ -396,3 +396,22 @@ func TestWrite_Stream(t *testing.T) {
 		h.wantEnd(hythe.Finished)
 	})
 }
+
+// Flush says so when output was lost, also afterwards.
+func TestFlush_AfterOutputWasLost(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		conns := make(chan *lines, 1)
+		h := w.start(t, &hythe.Server{Service: sessions(func(c *lines) *hooks {
+			return &hooks{connected: func(c *lines) error { conns <- c; return nil }}
+		})})
+		h.dial()
+		c := get(t, w, conns, "the connection")
+		for c.TrySend(strings.Repeat("x", 10_000)) == nil {
+		}
+		c.Close()
+		h.wantEnd(hythe.Closed)
+		if err := c.Flush(); !errors.Is(err, hythe.Closed) {
+			t.Errorf("Flush = %v, want Closed", err)
+		}
+	})
+}

@@ -118,3 +118,18 @@ func TestServe_ContextValues(t *testing.T) {
 		p.wantEOF()
 	})
 }
+
+// Whoever closes the listener himself ends Serve, in peace.
+func TestServe_ListenerClosedBySomebodyElse(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		h := w.serve(t, func(*lines) *hooks { return &hooks{} })
+		p := h.dial()
+		p.wantLive()
+		h.ln.Close()
+		if err := h.wait(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Serve = %v, want what the listener said", err)
+		}
+		p.wantEOF()
+		h.wantEnd(hythe.Drained)
+	})
+}

@@ -50,6 +50,7 @@ func (s *Stream) cutLocked(why Reason, err error) {
 	}
 	if s.end == nil || s.out.q.Len() > 0 {
 		s.end = &CloseError{Reason: why, Err: err}
+		s.out.lost = s.out.q.Len() > 0
 	}
 	s.out.dead, s.out.closed = true, true
 	s.gate.Or(gateEnding)

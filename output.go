@@ -208,18 +208,21 @@ func (s *Stream) Write(b []byte) (n int, err error) {
 func (s *Stream) TryWrite(b []byte) error { return s.send(b, sendTry) }
 
 // Flush waits until the kernel has taken everything that was sent so far. It
-// gives up when the connection ends, with a *CloseError; the write stall clock
-// sees to it that one or the other happens. Output is flushed at the end of
+// gives up when the connection ends, with a *CloseError, which it also returns
+// once output was lost; the write stall clock sees to it that one or the other
+// happens. Output is flushed at the end of
 // each turn, or a millisecond into a long one, so few programs need it.
 func (s *Stream) Flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for target := s.bytesOut.Load() + uint64(s.out.q.Len()); ; s.waitOutput() {
 		s.push(nil)
-		if s.bytesOut.Load() >= target {
+		switch {
+		case s.out.lost:
+			return s.end
+		case s.bytesOut.Load() >= target:
 			return nil
-		}
-		if s.out.dead {
+		case s.out.dead:
 			return s.end
 		}
 	}

@@ -225,7 +225,8 @@ func (s *Server) ListenAndServe(ctx context.Context, endpoints ...string) error 
 //     finished
 //   - a *DrainError when some had to be cut
 //   - ErrServerClosed after Close
-//   - what went wrong when the last listener failed, after draining
+//   - what went wrong when the last listener failed, or was closed by somebody
+//     else, after draining
 //
 // Cancelling ctx drains, for Timeouts.Drain. The values of ctx are those of the
 // connections' contexts.
@@ -252,7 +253,10 @@ func (s *Server) Serve(ctx context.Context, ls ...net.Listener) error {
 			s.OnListen(l.Addr())
 		}
 	}
-	for _, l := range s.listeners {
+	for i, l := range s.listeners {
+		if l.CanAcceptFD() && net.Listener(l) != ls[i] {
+			accepting.Go(func() { s.watchClosed(ls[i], l) })
+		}
 		accepting.Go(func() {
 			if err := s.accept(l); err != nil {
 				s.observe(Event{Kind: ListenerFailed, Addr: l.Addr(), Err: err})

@@ -383,6 +383,7 @@ type output struct {
 	closeWrite bool // half-close when all has left
 	halfClosed bool // that was done
 	dead       bool // the connection was cut: nothing can leave
+	lost       bool // ... and something was to
 	settled    bool // the reason is final
 	buried     bool // the connection is closed
 
