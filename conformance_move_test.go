@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -485,3 +487,72 @@ func TestPreConnect(t *testing.T) {
 		p.wantLive()
 	})
 }
+
+// A taken connection that is shut down delivers all that was written to it, even
+// if its peer goes on sending.
+func TestTaken_ShutdownLingers(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		h := w.start(t, &hythe.Server{Service: hythe.ServiceFunc(func(s *hythe.Stream) (hythe.Protocol, error) {
+			return discard{}, s.Take(func(c *hythe.Taken) {
+				io.WriteString(c, "go away\n")
+				c.Shutdown()
+			})
+		})})
+		p := h.dial()
+		p.send("unread\n")
+		p.want("go away")
+		p.wantEOF()
+		p.close()
+		h.wantEnd(hythe.Finished)
+	})
+}
+
+func TestTaken_CloseFor(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		why := errors.New("because")
+		h := w.start(t, &hythe.Server{Service: hythe.ServiceFunc(func(s *hythe.Stream) (hythe.Protocol, error) {
+			return discard{}, s.Take(func(c *hythe.Taken) { c.CloseFor(hythe.WriteStalled, why) })
+		})})
+		h.dial()
+		if ev := h.wantEnd(hythe.WriteStalled); ev.Err != why {
+			t.Errorf("Err = %v", ev.Err)
+		}
+	})
+}
+
+func TestTaken_ReadFrom(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		const size = 1_000_000
+		name := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(name, []byte(strings.Repeat("x", size)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h := w.start(t, &hythe.Server{Service: hythe.ServiceFunc(func(s *hythe.Stream) (hythe.Protocol, error) {
+			return discard{}, s.Take(func(c *hythe.Taken) {
+				f, err := os.Open(name)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer f.Close()
+				if n, err := io.Copy(c, &io.LimitedReader{R: f, N: size - 1}); n != size-1 || err != nil {
+					t.Errorf("Copy = %d, %v", n, err)
+				}
+				c.Shutdown()
+			})
+		})})
+		p := h.dial()
+		if n, err := io.Copy(io.Discard, p.r); n != size-1 || err != nil {
+			t.Errorf("the client read %d bytes, %v", n, err)
+		}
+		p.close()
+		if ev := h.wantEnd(hythe.Finished); ev.Conn.Stats().BytesOut != size-1 {
+			t.Errorf("%d bytes were counted", ev.Conn.Stats().BytesOut)
+		}
+	})
+}
+
+// discard is a protocol that is never in a turn.
+type discard struct{}
+
+func (discard) Input(src []byte, eof bool) (int, error) { return len(src), nil }

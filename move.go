@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"runtime/debug"
 	"sync/atomic"
@@ -234,6 +235,41 @@ func (t *Taken) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
+// ReadFrom writes what it reads from r, with sendfile where the system has it.
+func (t *Taken) ReadFrom(r io.Reader) (n int64, err error) {
+	to, ok := t.Conn.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(justWriter{t}, r)
+	}
+	limited, ok := r.(*io.LimitedReader) // which sendfile sees through, but only one
+	if !ok {
+		limited = &io.LimitedReader{R: r, N: math.MaxInt64}
+	}
+	s := t.s
+	s.mu.Lock()
+	s.stall()
+	s.mu.Unlock()
+	defer s.stalled.Store(0)
+	for limited.N > 0 {
+		const piece = 256 << 10 // progress is seen after each
+		part := &io.LimitedReader{R: limited.R, N: min(limited.N, piece)}
+		k, err := to.ReadFrom(part)
+		n += k
+		limited.N -= k
+		now := s.srv.now()
+		s.bytesOut.Add(uint64(k))
+		s.stalled.Store(now)
+		s.active.Store(now)
+		if err != nil || k < piece {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// justWriter hides ReadFrom.
+type justWriter struct{ io.Writer }
+
 // CloseWrite half-closes the connection.
 func (t *Taken) CloseWrite() error { return closeWriteOf(t.Conn) }
 
@@ -246,10 +282,28 @@ func (t *Taken) Close() error {
 	return nil
 }
 
+// CloseFor is Close for another reason. err, which may be nil, is what lies
+// behind it.
+func (t *Taken) CloseFor(why Reason, err error) {
+	if !t.moved.Swap(true) {
+		t.s.cut(why, err)
+	}
+}
+
+// Shutdown ends the connection in peace: it is half-closed, what the peer still
+// sends is discarded until it has finished too, and it is closed. It returns at
+// once. The reason is Finished. t must not be used any more.
+func (t *Taken) Shutdown() error {
+	return t.giveBack(func() { t.s.finish(Finished, nil) })
+}
+
 // Moor gives the connection back to its turns: Input is called when something
 // comes, and until then the connection costs as little as any other. t must not
 // be used any more. No bytes that were read can be given back.
-func (t *Taken) Moor() error {
+func (t *Taken) Moor() error { return t.giveBack(func() {}) }
+
+// giveBack returns the connection to its turns, and calls then in the first.
+func (t *Taken) giveBack(then func()) error {
 	if t.moved.Swap(true) {
 		return net.ErrClosed
 	}
@@ -276,6 +330,7 @@ func (t *Taken) Moor() error {
 		} else if err := s.node.Add(); err != nil {
 			s.cut(Failed, err)
 		}
+		then()
 		s.signal(evResume)
 		return false
 	})
