@@ -556,3 +556,39 @@ func TestTaken_ReadFrom(t *testing.T) {
 type discard struct{}
 
 func (discard) Input(src []byte, eof bool) (int, error) { return len(src), nil }
+
+// A taken connection that says so counts as idle.
+func TestTaken_SetIdleIsReported(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		for _, idle := range []bool{true, false} {
+			p := &untilDrain{draining: make(chan bool)}
+			h := w.start(t, &hythe.Server{Service: hythe.ServiceFunc(func(s *hythe.Stream) (hythe.Protocol, error) {
+				return p, s.Take(func(c *hythe.Taken) {
+					c.SetIdle(true)
+					c.SetIdle(idle)
+					io.WriteString(c, "taken\n")
+					<-p.draining
+					c.Shutdown()
+				})
+			})})
+			client := h.dial()
+			client.want("taken")
+			go func() {
+				client.wantGone()
+				client.close()
+			}()
+			report, err := h.srv.Drain(context.Background())
+			if err != nil || len(report.Idle) == 1 != idle || len(report.Finished) == 1 == idle {
+				t.Errorf("idle %t: %v, %v", idle, report, err)
+			}
+			h.wait()
+		}
+	})
+}
+
+type untilDrain struct {
+	discard
+	draining chan bool
+}
+
+func (p *untilDrain) Draining() { close(p.draining) }

@@ -168,6 +168,7 @@ type Taken struct {
 	net.Conn
 	s     *Stream
 	moved atomic.Bool
+	idle  atomic.Bool
 }
 
 // Take hands the connection to f, on a goroutine of its own, when what was sent
@@ -282,6 +283,18 @@ func (t *Taken) Close() error {
 	return nil
 }
 
+// SetIdle says whether nothing is owed to the peer at the moment, as between two
+// requests. An idle connection does not count as held, so that a drain reports
+// it as idle and ShedIdle may end it. The drain does not close it: Draining does.
+func (t *Taken) SetIdle(idle bool) {
+	switch was := t.idle.Swap(idle); {
+	case idle && !was:
+		t.s.holds.Add(-1)
+	case was && !idle:
+		t.s.holds.Add(1)
+	}
+}
+
 // CloseFor is Close for another reason. err, which may be nil, is what lies
 // behind it.
 func (t *Taken) CloseFor(why Reason, err error) {
@@ -302,6 +315,10 @@ func (t *Taken) Shutdown() error {
 // be used any more. No bytes that were read can be given back.
 func (t *Taken) Moor() error { return t.giveBack(func() {}) }
 
+// MoorThen is Moor that has f called in the first turn, from which on the Stream
+// can be written to again. f is not called if the connection ends before.
+func (t *Taken) MoorThen(f func()) error { return t.giveBack(f) }
+
 // giveBack returns the connection to its turns, and calls then in the first.
 func (t *Taken) giveBack(then func()) error {
 	if t.moved.Swap(true) {
@@ -317,7 +334,9 @@ func (t *Taken) giveBack(then func()) error {
 			return false
 		}
 		s.d.(*netDriver).retire()
-		s.holds.Add(-1)
+		if !t.idle.Load() {
+			s.holds.Add(-1)
+		}
 		s.active.Store(s.srv.now())
 		s.gate.And(^uint32(gateTaken))
 		s.srv.place(s, incoming{nc: t.Conn}, true)
