@@ -1,0 +1,8 @@
+package fcgi
+
+import (
+	"os"
+	"syscall"
+)
+
+var spawnedSignals = []os.Signal{syscall.SIGTERM}
