@@ -1,0 +1,232 @@
+package httpd
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hythe-go/hythe"
+)
+
+// A conn is the protocol of one connection, for all of its life. While there is
+// nothing to do it is moored, and in turns; what comes has it taken out of them,
+// and net/http serves it:
+//
+//	moored ──Input──► taken ──net/http reads nothing for MoorAfter──► moored
+//	                    │
+//	                    ├── net/http closes it ──► shut down
+//	                    └── Detach ──► detached: in turns, with an Out
+type conn struct {
+	srv    *Server
+	st     *hythe.Stream
+	opened time.Time
+
+	requests   atomic.Uint64
+	closeAfter atomic.Bool
+	draining   chan struct{} // closed by Draining
+	drainOnce  sync.Once
+
+	mu     sync.Mutex
+	wire   *wire         // while net/http has it. Guarded by mu
+	out    *Out          // once it is detached. Guarded by mu
+	tell   func()        // tells the Observer of the last request. Guarded by mu
+	active bool          // a handler has been called for the request at hand. Guarded by mu
+	gone   chan struct{} // of a connection that net/http has as it is: closed when it has ended
+}
+
+// Open makes the Server a [hythe.Service].
+func (s *Server) Open(st *hythe.Stream) (hythe.Protocol, error) {
+	s.init()
+	c := &conn{srv: s, st: st, opened: time.Now(), draining: make(chan struct{})}
+	if state, ok := st.TLS(); ok && state.NegotiatedProtocol == "h2" {
+		// net/http wants the TLS connection itself.
+		return c, st.Take(c.serveRaw)
+	}
+	return c, nil
+}
+
+// Input is called with the first bytes of a request, and with what comes on a
+// detached connection, where nobody wants it.
+func (c *conn) Input(src []byte, eof bool) (int, error) {
+	out := c.detached()
+	switch {
+	case out != nil:
+		if eof {
+			out.peerDone()
+		}
+		return len(src), nil
+	case len(src) == 0:
+		return 0, nil
+	}
+	first := append([]byte(nil), src...)
+	return len(src), c.st.Take(func(t *hythe.Taken) { c.serve(t, first) })
+}
+
+// serve has net/http serve the connection until it is moored or ends.
+func (c *conn) serve(t *hythe.Taken, first []byte) {
+	w := newWire(c, t, first)
+	c.mu.Lock()
+	c.wire = w
+	c.mu.Unlock()
+	nc := net.Conn(w)
+	if state, ok := c.st.TLS(); ok {
+		nc = &tlsWire{w, state}
+	}
+	c.listen(c.srv.engineFor(first), nc, w.closed)
+	c.mu.Lock()
+	c.wire = nil
+	c.mu.Unlock()
+	w.end()
+}
+
+// serveRaw has net/http serve a connection as it is, until it ends.
+func (c *conn) serveRaw(t *hythe.Taken) {
+	nc := t.NetConn()
+	c.gone = make(chan struct{})
+	c.srv.raw.Store(nc, c)
+	defer c.srv.raw.Delete(nc)
+	c.listen(c.srv.engine, nc, c.gone)
+}
+
+func (c *conn) rawClosed() { close(c.gone) }
+
+// listen hands net/http the connection, as a listener that has no other, and
+// waits until it has closed it.
+func (c *conn) listen(e *http.Server, nc net.Conn, closed <-chan struct{}) {
+	l := &single{nc: nc, addr: c.st.LocalAddr(), closed: closed}
+	if e.Serve(l) == http.ErrServerClosed && l.nc != nil {
+		c.srv.last.Serve(l) // it came while the server began to drain
+	}
+	<-closed
+}
+
+// single is a listener that has one connection.
+type single struct {
+	nc     net.Conn // nil once it was accepted
+	addr   net.Addr
+	closed <-chan struct{}
+}
+
+func (l *single) Accept() (net.Conn, error) {
+	if nc := l.nc; nc != nil {
+		l.nc = nil
+		return nc, nil
+	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *single) Close() error   { return nil }
+func (l *single) Addr() net.Addr { return l.addr }
+
+// Draining is called when the hythe.Server drains.
+func (c *conn) Draining() {
+	c.drainOnce.Do(func() { close(c.draining) })
+	c.srv.drain()
+	c.mu.Lock()
+	w, out := c.wire, c.out
+	c.mu.Unlock()
+	if w != nil {
+		w.drain()
+	}
+	if out != nil {
+		out.Close(nil)
+	}
+}
+
+// Closed is the connection's last call.
+func (c *conn) Closed(reason error) {
+	c.drainOnce.Do(func() { close(c.draining) })
+	if out := c.detached(); out != nil {
+		out.over(reason)
+	}
+}
+
+// Flushed says that all output of a detached answer has left.
+func (c *conn) Flushed() {
+	if out := c.detached(); out != nil {
+		out.flushed()
+	}
+}
+
+// Posted asks for a call of Flushed.
+func (c *conn) Posted(any) error {
+	if c.st.Stats().Queued == 0 {
+		c.Flushed()
+	}
+	return nil
+}
+
+// begin counts a request.
+func (c *conn) begin() {
+	c.requests.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.active = true
+}
+
+// detached returns what Detach has made of the connection, nil if nothing.
+func (c *conn) detached() *Out {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out
+}
+
+// A Conn is the connection that a request came on. All requests of a connection
+// have the same one, whatever becomes of it between them. Its methods are safe
+// for concurrent use.
+type Conn struct{ c *conn }
+
+// ConnOf returns the connection of a request, by its context; nil if the context
+// is not one of a request that a Server serves.
+func ConnOf(ctx context.Context) *Conn {
+	if c, ok := ctx.Value(connKey{}).(*conn); ok {
+		return &Conn{c}
+	}
+	return nil
+}
+
+// ConnInfo describes a connection.
+type ConnInfo struct {
+	ID       uint64
+	Remote   net.Addr
+	Opened   time.Time
+	Requests uint64 // that have begun
+	In, Out  uint64 // bytes, without TLS; 0 for HTTP/2 over TLS
+}
+
+// Info describes the connection at this moment.
+func (c *Conn) Info() ConnInfo {
+	st := c.c.st.Stats()
+	return ConnInfo{
+		ID: c.c.st.ID(), Remote: c.c.st.RemoteAddr(), Opened: st.Opened,
+		Requests: c.c.requests.Load(), In: st.BytesIn, Out: st.BytesOut,
+	}
+}
+
+// ID returns the connection's number, unique in its hythe.Server.
+func (c *Conn) ID() uint64 { return c.c.st.ID() }
+
+// OnClose has f called when the connection has ended, with the *hythe.CloseError
+// that says why, however long after the request that is. The returned function
+// takes f back and reports whether it was in time.
+func (c *Conn) OnClose(f func(reason error)) (remove func() bool) { return c.c.st.OnClose(f) }
+
+// Abort ends the connection now, without an answer. Everything that is under way
+// on it is lost. The reason is Closed.
+func (c *Conn) Abort() { c.c.st.Close() }
+
+// CloseAfter has the connection end with the answer to its next request. A
+// handler that wants it to end with its own answer sets Connection: close.
+func (c *Conn) CloseAfter() { c.c.closeAfter.Store(true) }
+
+// Draining returns a channel that is closed when the server drains, and when the
+// connection has ended. It is meant for hijacked connections, which a drain waits
+// for.
+func (c *Conn) Draining() <-chan struct{} { return c.c.draining }
+
+var _ interface{ ConnectionState() tls.ConnectionState } = (*tlsWire)(nil)

@@ -1,0 +1,352 @@
+package httpd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/hythe-go/hythe"
+)
+
+// An Out is an answer that goes on after its handler has returned. Its methods
+// are safe for concurrent use.
+type Out struct {
+	c       *conn
+	stream  *stream2 // of HTTP/2; nil: HTTP/1, on the connection itself
+	chunked bool
+
+	writing sync.Mutex // keeps the parts of a chunk together
+
+	mu        sync.Mutex
+	onFlushed func(*Out) // guarded by mu
+	ended     func()     // called by over. Guarded by mu
+	bytes     int64      // guarded by mu
+	closed    bool       // Close was called. Guarded by mu
+	aborted   bool       // with an error, or the client left. Guarded by mu
+	isOver    bool       // guarded by mu
+	done      chan struct{}
+	err       error // set before done is closed
+}
+
+// ErrDetached means that an answer cannot be detached: something of it was
+// written already, or the request is not one of a Server's.
+var ErrDetached = errors.New("httpd: cannot detach this answer")
+
+// Detach sends the answer's header, with status 200, and lets the handler return
+// while the answer goes on. Over HTTP/1 it then costs as little as a connection
+// that is idle, and the connection ends with it; over HTTP/2 the stream keeps its
+// goroutine. Nothing must have been written before, the request's body has been
+// read or is lost, and w and r must not be used any more.
+//
+// The answer is ended by Close, by the client's leaving, by a drain, and by the
+// clocks of the hythe.Server: WriteStall, and Idle if nothing is sent.
+func Detach(w http.ResponseWriter, r *http.Request) (*Out, error) {
+	c, ok := r.Context().Value(connKey{}).(*conn)
+	if !ok {
+		return nil, ErrDetached
+	}
+	o := &Out{c: c, done: make(chan struct{})}
+	if slot, ok := r.Context().Value(slotKey{}).(*detachSlot); ok {
+		return o, slot.detach(o, w, r)
+	}
+	return o, o.takeOver(w, r)
+}
+
+// takeOver makes the connection the answer's.
+func (o *Out) takeOver(w http.ResponseWriter, r *http.Request) error {
+	c := o.c
+	c.mu.Lock()
+	wire := c.wire
+	c.mu.Unlock()
+	if wire == nil || r.Method == http.MethodHead {
+		return ErrDetached
+	}
+	o.chunked = r.ProtoAtLeast(1, 1)
+	header := w.Header().Clone()
+	if _, _, err := http.NewResponseController(w).Hijack(); err != nil {
+		return fmt.Errorf("%w: %w", ErrDetached, err)
+	}
+	header.Del("Content-Length")
+	header.Set("Connection", "close")
+	if o.chunked {
+		header.Set("Transfer-Encoding", "chunked")
+	}
+	c.mu.Lock()
+	c.out = o
+	c.mu.Unlock()
+	defer wire.Close() // the goroutine that had it can go
+	if err := writeHead(wire.Taken, header); err != nil {
+		return err
+	}
+	moored := make(chan struct{})
+	if err := wire.Taken.MoorThen(func() { close(moored) }); err != nil {
+		return err
+	}
+	select {
+	case <-moored:
+	case <-o.done: // the connection has ended
+		return o.err
+	}
+	if isClosed(c.draining) {
+		o.Close(nil)
+	}
+	return nil
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
+
+func writeHead(w io.Writer, header http.Header) error {
+	var b writerBuffer
+	b.WriteString("HTTP/1.1 200 OK\r\n")
+	header.Write(&b)
+	b.WriteString("\r\n")
+	_, err := w.Write(b)
+	return err
+}
+
+type writerBuffer []byte
+
+func (b *writerBuffer) Write(p []byte) (int, error) { *b = append(*b, p...); return len(p), nil }
+
+func (b *writerBuffer) WriteString(s string) (int, error) { *b = append(*b, s...); return len(s), nil }
+
+// Write sends b, waiting while too much has been sent that the client has not
+// taken. b is copied. It returns what the answer ended for when it has ended.
+func (o *Out) Write(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, o.Err()
+	}
+	if err := o.sending(); err != nil {
+		return 0, err
+	}
+	var err error
+	if o.stream != nil {
+		err = o.stream.write(b, true)
+	} else {
+		err = o.send(b)
+	}
+	if err != nil {
+		return 0, err
+	}
+	o.count(len(b))
+	return len(b), nil
+}
+
+// TryWrite is Write that does not wait: it sends all of b or, when there is no
+// room, nothing and returns false.
+func (o *Out) TryWrite(b []byte) bool {
+	if len(b) == 0 || o.sending() != nil {
+		return len(b) == 0
+	}
+	if o.stream != nil {
+		if o.stream.write(b, false) != nil {
+			return false
+		}
+	} else {
+		o.writing.Lock()
+		err := o.c.st.TryWrite(o.frame(b))
+		o.writing.Unlock()
+		if err != nil {
+			return false
+		}
+	}
+	o.count(len(b))
+	return true
+}
+
+// send sends a chunk.
+func (o *Out) send(b []byte) error {
+	o.writing.Lock()
+	defer o.writing.Unlock()
+	if len(b) <= 16<<10 {
+		_, err := o.c.st.Write(o.frame(b))
+		return err
+	}
+	for _, part := range [][]byte{o.chunkHead(len(b)), b, o.chunkTail()} {
+		if _, err := o.c.st.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// frame returns b as a chunk.
+func (o *Out) frame(b []byte) []byte {
+	if !o.chunked {
+		return b
+	}
+	f := make([]byte, 0, len(b)+20)
+	return append(append(append(f, o.chunkHead(len(b))...), b...), o.chunkTail()...)
+}
+
+func (o *Out) chunkHead(n int) []byte {
+	if !o.chunked {
+		return nil
+	}
+	return append(strconv.AppendInt(nil, int64(n), 16), "\r\n"...)
+}
+
+func (o *Out) chunkTail() []byte {
+	if !o.chunked {
+		return nil
+	}
+	return []byte("\r\n")
+}
+
+// sending returns why nothing can be sent any more, nil if it can.
+func (o *Out) sending() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.isOver:
+		return o.err
+	case o.closed:
+		return io.ErrClosedPipe
+	}
+	return nil
+}
+
+func (o *Out) count(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.bytes += int64(n)
+}
+
+// Pending returns how many bytes wait for the kernel, framing included.
+func (o *Out) Pending() int {
+	if o.stream != nil {
+		return o.stream.pending()
+	}
+	return o.c.st.Stats().Queued
+}
+
+// OnFlushed has f called whenever everything that was sent has been handed to
+// the kernel, and soon after the call of OnFlushed if that is so already. f is
+// called by one goroutine at a time and may write. Only the last f counts.
+func (o *Out) OnFlushed(f func(o *Out)) {
+	o.mu.Lock()
+	o.onFlushed = f
+	o.mu.Unlock()
+	if o.stream != nil {
+		o.stream.poke()
+	} else {
+		o.c.st.Post(nil) // see conn.Posted
+	}
+}
+
+func (o *Out) flushed() {
+	o.mu.Lock()
+	f := o.onFlushed
+	if o.closed || o.isOver {
+		f = nil
+	}
+	o.mu.Unlock()
+	if f != nil {
+		f(o)
+	}
+}
+
+// Done returns a channel that is closed when the answer has ended.
+func (o *Out) Done() <-chan struct{} { return o.done }
+
+// Err returns nil while the answer goes on, and then what it ended for: a
+// *hythe.CloseError of the connection's, over HTTP/2 the cause of the request's
+// context.
+func (o *Out) Err() error {
+	if !isClosed(o.done) {
+		return nil
+	}
+	return o.err
+}
+
+// Close ends the answer, after what was sent. With an error it is cut off, so
+// that the client can tell. Calls after the first do nothing. It does not wait.
+func (o *Out) Close(err error) error {
+	o.mu.Lock()
+	was := o.closed || o.isOver
+	o.closed = true
+	o.aborted = o.aborted || !was && err != nil
+	o.mu.Unlock()
+	switch {
+	case was:
+	case o.stream != nil:
+		o.stream.close(err)
+	case err != nil:
+		o.c.st.Close()
+	default:
+		if o.chunked {
+			go o.finish() // it may have to wait for room
+		} else {
+			o.c.st.Shutdown()
+		}
+	}
+	return nil
+}
+
+// finish sends the end of a chunked answer.
+func (o *Out) finish() {
+	o.writing.Lock()
+	defer o.writing.Unlock()
+	if _, err := o.c.st.Write([]byte("0\r\n\r\n")); err == nil {
+		o.c.st.Shutdown()
+	}
+}
+
+// peerDone is told that the client has finished sending: it has left, or does
+// not want to say anything more. It is taken for leaving.
+func (o *Out) peerDone() {
+	o.mu.Lock()
+	o.aborted = o.aborted || !o.closed
+	o.mu.Unlock()
+}
+
+// over ends the answer for good.
+func (o *Out) over(reason error) {
+	o.mu.Lock()
+	if o.isOver {
+		o.mu.Unlock()
+		return
+	}
+	o.isOver = true
+	o.aborted = o.aborted || !o.closed || !errors.Is(reason, hythe.Finished) && o.stream == nil
+	o.err = reason
+	ended := o.ended
+	o.mu.Unlock()
+	close(o.done)
+	if ended != nil {
+		ended()
+	}
+}
+
+// whenOver has f called when the answer has ended.
+func (o *Out) whenOver(f func()) {
+	o.mu.Lock()
+	over := o.isOver
+	o.ended = f
+	o.mu.Unlock()
+	if over {
+		f()
+	}
+}
+
+func (o *Out) sent() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes
+}
+
+func (o *Out) whole() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.aborted
+}

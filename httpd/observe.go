@@ -1,0 +1,144 @@
+package httpd
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// A Request describes a request that has ended.
+type Request struct {
+	Conn *Conn
+
+	// Request is what the handler was given. Nil for a request that was refused
+	// before any handler had it; Refused then says why.
+	Request *http.Request
+	Refused string
+
+	Status int           // of the answer; 0 if none was begun
+	Bytes  int64         // of its body
+	Took   time.Duration // from the call of the handler to the end of the answer
+	Cut    bool          // the answer was cut off: the handler panicked, or the client left
+}
+
+// recorder notes what a handler answers.
+type recorder struct {
+	http.ResponseWriter
+	began  time.Time
+	status int
+	bytes  int64
+	cut    bool
+	failed bool // a write has failed
+}
+
+// Unwrap is for http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(b)
+	w.wrote(int64(n), err)
+	return n, err
+}
+
+// ReadFrom keeps sendfile possible.
+func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(w.ResponseWriter, r)
+	w.wrote(n, err)
+	return n, err
+}
+
+func (w *recorder) wrote(n int64, err error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	w.bytes += n
+	w.failed = w.failed || err != nil
+}
+
+// Flush is for those who ask for an http.Flusher.
+func (w *recorder) Flush() { http.NewResponseController(w.ResponseWriter).Flush() }
+
+// Hijack is for those who ask for an http.Hijacker.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.status == 0 {
+		w.status = http.StatusSwitchingProtocols
+	}
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+// ended has the Observer told of a request whose handler has returned, when the
+// answer has been handed over.
+func (c *conn) ended(r *http.Request, rec *recorder) {
+	out := c.detached()
+	tell := func() {
+		if rec.status == 0 && !rec.cut {
+			rec.status = http.StatusOK
+		}
+		bytes := rec.bytes
+		if out != nil {
+			bytes, rec.cut = out.sent(), rec.cut || !out.whole()
+		}
+		c.srv.Observer(Request{
+			Conn: &Conn{c}, Request: r, Status: rec.status, Bytes: bytes,
+			Took: time.Since(rec.began), Cut: rec.cut || rec.failed || r.Context().Err() != nil && out == nil && rec.failed,
+		})
+	}
+	switch {
+	case out != nil:
+		rec.status = http.StatusOK
+		out.whenOver(tell)
+	case r.ProtoMajor == 2:
+		tell()
+	default:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.tell = tell
+	}
+}
+
+// report tells the Observer of the request that has just ended.
+func (c *conn) report() {
+	c.mu.Lock()
+	tell := c.tell
+	c.tell, c.active = nil, false
+	c.mu.Unlock()
+	if tell != nil {
+		tell()
+	}
+}
+
+// observeBad tells the Observer of a request that was refused here.
+func (c *conn) observeBad(status int, why string) {
+	if c.srv.Observer != nil {
+		c.srv.Observer(Request{Conn: &Conn{c}, Refused: why, Status: status})
+	}
+}
+
+// observeRefusal tells the Observer of a request that net/http refuses by
+// itself, which can be seen by what it writes.
+func (c *conn) observeRefusal(b []byte) {
+	const line = "HTTP/1.1 400 Bad"
+	if c.srv.Observer == nil || len(b) < len(line) || !bytes.HasPrefix(b, []byte("HTTP/1.")) {
+		return
+	}
+	c.mu.Lock()
+	active := c.active
+	c.mu.Unlock()
+	status, err := strconv.Atoi(string(b[len("HTTP/1.1 "):][:3]))
+	if active || err != nil || status < 400 {
+		return
+	}
+	first, _, _ := bytes.Cut(b[len("HTTP/1.1 "):], []byte("\r\n"))
+	c.observeBad(status, string(first))
+}

@@ -1,0 +1,277 @@
+package httpd
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hythe-go/hythe"
+)
+
+// A Server serves HTTP/1.1 and HTTP/2. It is a [hythe.Service], of one
+// hythe.Server at a time. Only Handler must be set. In fields that are durations
+// or sizes zero means the default and a negative value no limit. The fields must
+// not be changed once it serves.
+type Server struct {
+	Handler http.Handler
+
+	// HeaderTimeout bounds the time from the first byte of a request to the end
+	// of its header: 10 s.
+	HeaderTimeout time.Duration
+
+	// BodyIdle bounds each wait for more of a request's body: 30 s. How long an
+	// answer may make no progress is for hythe.Timeouts.WriteStall to say.
+	BodyIdle time.Duration
+
+	// MinRate is the least that a body and an answer must keep, in bytes per
+	// second, once they have taken RateGrace (10 s). For an answer only the time
+	// counts in which the client does not take what is there. The default is
+	// none.
+	MinRate   int64
+	RateGrace time.Duration
+
+	// IdleTimeout bounds the wait for the next request of a connection that is
+	// not moored: 3 min. For those that are it is hythe.Timeouts.Idle.
+	IdleTimeout time.Duration
+
+	// MoorAfter is how long an HTTP/1 connection is idle before it is moored:
+	// 1 s. Negative: never.
+	MoorAfter time.Duration
+
+	// MaxHeaderBytes and MaxBodyBytes bound a request: 64 KiB, and 32 MiB. A
+	// larger header is answered with 431. A body that announces to be larger is
+	// answered with 413; one that only turns out to be has its Read fail with an
+	// *http.MaxBytesError.
+	MaxHeaderBytes int
+	MaxBodyBytes   int64
+
+	// MaxRequests is how many requests a connection may make: no limit. The
+	// answer to the last says Connection: close.
+	MaxRequests uint64
+
+	// MaxAge is how old a connection may become: no limit. The answer to the
+	// first request after that says Connection: close.
+	MaxAge time.Duration
+
+	// Protocols says which versions are served. Nil means HTTP/1, HTTP/2 over
+	// TLS, and HTTP/2 in clear for clients that know that.
+	Protocols *http.Protocols
+
+	// Observer, if set, is told of each request that has ended: when the last
+	// byte of its answer has been handed to the kernel, or when it was cut off.
+	// It is called from many goroutines, under no lock.
+	Observer func(Request)
+
+	// Logger gets what net/http has to say, panics of handlers included. Nil
+	// means that nobody does.
+	Logger *slog.Logger
+
+	once     sync.Once
+	engine   *http.Server
+	h2c      *http.Server // serves what begins like HTTP/2 in clear; net/http looks for that byte by byte
+	last     *http.Server // serves what comes while the server drains
+	shutdown sync.Once
+	raw      sync.Map // of connections that net/http has as they are: net.Conn -> *conn
+}
+
+// or returns v, the default if it is 0, and none if it is negative.
+func or[T int | int64 | time.Duration](v, byDefault, none T) T {
+	switch {
+	case v == 0:
+		return byDefault
+	case v < 0:
+		return none
+	}
+	return v
+}
+
+const forever = time.Duration(1<<63 - 1)
+
+func (s *Server) headerTimeout() time.Duration { return or(s.HeaderTimeout, 10*time.Second, 0) }
+func (s *Server) bodyIdle() time.Duration      { return or(s.BodyIdle, 30*time.Second, forever) }
+func (s *Server) rateGrace() time.Duration     { return or(s.RateGrace, 10*time.Second, 0) }
+func (s *Server) moorAfter() time.Duration     { return or(s.MoorAfter, time.Second, forever) }
+func (s *Server) maxBody() int64               { return or(s.MaxBodyBytes, 32<<20, 1<<62) }
+
+// Validate reports what is wrong with the settings.
+func (s *Server) Validate() error {
+	if s.Handler == nil {
+		return errors.New("httpd.Server: Handler is nil")
+	}
+	return nil
+}
+
+// ListenAndServe serves h on the endpoints, which package listen explains, until
+// ctx is cancelled, and then drains. All settings are the defaults.
+func ListenAndServe(ctx context.Context, h http.Handler, endpoints ...string) error {
+	srv := hythe.Server{Service: &Server{Handler: h}}
+	return srv.ListenAndServe(ctx, endpoints...)
+}
+
+// TLSConfig returns a copy of config, which may be nil, that offers HTTP/2 and
+// HTTP/1.1 in front of what it offers already: for hythe.Server.TLS.
+func TLSConfig(config *tls.Config) *tls.Config {
+	c := &tls.Config{}
+	if config != nil {
+		c = config.Clone()
+	}
+	for _, proto := range []string{"http/1.1", "h2"} {
+		if !slices.Contains(c.NextProtos, proto) {
+			c.NextProtos = append([]string{proto}, c.NextProtos...)
+		}
+	}
+	return c
+}
+
+func (s *Server) init() {
+	s.once.Do(func() {
+		var all http.Protocols
+		if s.Protocols != nil {
+			all = *s.Protocols
+		} else {
+			all.SetHTTP1(true)
+			all.SetHTTP2(true)
+			all.SetUnencryptedHTTP2(true)
+		}
+		most := all
+		most.SetUnencryptedHTTP2(false)
+		s.engine, s.h2c, s.last = s.newEngine(most), s.newEngine(all), s.newEngine(all)
+		s.last.SetKeepAlivesEnabled(false)
+	})
+}
+
+// newEngine makes one of net/http's servers.
+func (s *Server) newEngine(protocols http.Protocols) *http.Server {
+	header := or(s.MaxHeaderBytes, 64<<10, 1<<30)
+	return &http.Server{
+		Handler:           http.HandlerFunc(s.handle),
+		ReadHeaderTimeout: s.headerTimeout(),
+		IdleTimeout:       or(s.IdleTimeout, 3*time.Minute, -1),
+		MaxHeaderBytes:    max(1, header-4<<10), // net/http adds as much for good measure
+		Protocols:         &protocols,
+		ConnContext:       s.connContext,
+		ConnState:         s.connState,
+		ErrorLog:          log.New(logWriter{s.Logger}, "", 0),
+	}
+}
+
+// preface is how HTTP/2 begins, RFC 9113 section 3.4.
+var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+// engineFor returns who serves a connection that begins so.
+func (s *Server) engineFor(first []byte) *http.Server {
+	if n := min(len(first), len(preface)); n > 0 && bytes.Equal(first[:n], preface[:n]) {
+		return s.h2c
+	}
+	return s.engine
+}
+
+// logWriter passes net/http's lines on.
+type logWriter struct{ to *slog.Logger }
+
+func (w logWriter) Write(b []byte) (int, error) {
+	if w.to != nil {
+		w.to.Warn(strings.TrimSpace(string(b)))
+	}
+	return len(b), nil
+}
+
+var _ io.Writer = logWriter{}
+
+// drain has net/http close what is idle and say goodbye with its next answers.
+func (s *Server) drain() {
+	s.shutdown.Do(func() {
+		done, cancel := context.WithCancel(context.Background())
+		cancel()
+		for _, e := range []*http.Server{s.engine, s.h2c} {
+			go e.Shutdown(done) // returns when it serves no connection any more
+		}
+	})
+}
+
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
+
+func (s *Server) connContext(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, s.connOf(nc))
+}
+
+func (s *Server) connOf(nc net.Conn) *conn {
+	switch nc := nc.(type) {
+	case *wire:
+		return nc.c
+	case *tlsWire:
+		return nc.c
+	}
+	c, _ := s.raw.Load(nc)
+	return c.(*conn)
+}
+
+// connState follows net/http's view of a connection.
+func (s *Server) connState(nc net.Conn, state http.ConnState) {
+	switch nc := nc.(type) {
+	case *wire:
+		nc.state(state)
+	case *tlsWire:
+		nc.state(state)
+	default:
+		if c, ok := s.raw.Load(nc); ok && state == http.StateClosed {
+			c.(*conn).rawClosed()
+		}
+	}
+}
+
+// handle is what net/http calls with each request.
+func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(connKey{}).(*conn)
+	c.begin()
+	if s.finalRequest(c) {
+		w.Header().Set("Connection", "close")
+	}
+	var slot *detachSlot
+	if r.ProtoMajor == 2 {
+		slot = new(detachSlot)
+		r = r.WithContext(context.WithValue(r.Context(), slotKey{}, slot))
+	}
+	if s.Observer != nil {
+		rec := &recorder{ResponseWriter: w, began: time.Now(), cut: true}
+		defer c.ended(r, rec)
+		s.serve(rec, r)
+		slot.await()
+		rec.cut = false // it did not panic
+		return
+	}
+	s.serve(w, r)
+	slot.await()
+}
+
+// serve has the handler answer, within the limits.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	limit := s.maxBody()
+	if r.ContentLength > limit {
+		w.Header().Set("Connection", "close")
+		http.Error(w, "413 Request Entity Too Large", http.StatusRequestEntityTooLarge)
+		return
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		r = r.WithContext(r.Context()) // net/http looks at its own for what to do about the body
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
+	}
+	s.Handler.ServeHTTP(w, r)
+}
+
+// finalRequest reports whether the connection is to end with this request.
+func (s *Server) finalRequest(c *conn) bool {
+	n := c.requests.Load()
+	return s.MaxRequests > 0 && n >= s.MaxRequests || s.MaxAge > 0 && time.Since(c.opened) > s.MaxAge || c.closeAfter.Load()
+}

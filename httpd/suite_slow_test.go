@@ -1,0 +1,85 @@
+package httpd_test
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/hythe-go/hythe"
+	"github.com/hythe-go/hythe/httpd"
+)
+
+// The three slow attacks of slowhttptest, 100 connections each: every one of them
+// is shed within seconds, and meanwhile others are served. What counts is what
+// the server holds: a slow reader notices only much later that it was cut off.
+func TestSlowHTTPTest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some five seconds")
+	}
+	t.Parallel()
+	tool := needTool(t, "slowhttptest")
+	const connections = 100
+	content := make([]byte, 8<<20) // more than socket buffers take
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err == nil && r.URL.Path == "/" {
+			w.Write(content)
+		}
+	})
+	for _, attack := range []struct {
+		name string
+		args []string
+	}{
+		{"slow header", []string{"-H", "-i", "1"}},
+		{"slow body", []string{"-B", "-i", "1", "-s", "8192", "-x", "10"}},
+		{"slow read", []string{"-X", "-w", "512", "-y", "1024", "-n", "1", "-z", "32"}},
+	} {
+		t.Run(attack.name, func(t *testing.T) {
+			t.Parallel()
+			srv := &hythe.Server{
+				Service: &httpd.Server{
+					Handler:       page,
+					HeaderTimeout: 2 * time.Second,
+					BodyIdle:      2 * time.Second,
+					MinRate:       1000,
+					RateGrace:     2 * time.Second,
+				},
+				Timeouts: hythe.Timeouts{WriteStall: 2 * time.Second},
+			}
+			at := startServer(t, srv)
+			var said bytes.Buffer
+			cmd := exec.Command(tool, append(attack.args, "-c", itoa(connections), "-r", itoa(connections), "-l", "60", "-p", "3", "-u", "http://"+at.String()+"/")...)
+			cmd.Stdout, cmd.Stderr = &said, &said
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer cmd.Wait()
+			defer cmd.Process.Kill()
+
+			var peak int
+			var slowest time.Duration
+			for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+				start := time.Now()
+				if got := ask1(t, at, "GET /other HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); got == "" {
+					t.Error("another client got no answer")
+				}
+				slowest = max(slowest, time.Since(start))
+				stats := srv.Stats()
+				peak = max(peak, stats.Live)
+				if peak > connections/2 && stats.Live <= 2 { // the tool's own probe, and ours
+					t.Logf("at most %d connections; others waited for at most %v; ended: %v", peak, slowest, stats.Ended)
+					break
+				}
+				if time.Now().After(end) {
+					t.Errorf("%d connections of %d are left: %v\n%s", stats.Live, peak, stats.Ended, &said)
+					break
+				}
+			}
+			if slowest > 2*time.Second {
+				t.Errorf("another client waited for %v", slowest)
+			}
+		})
+	}
+}
