@@ -557,6 +557,21 @@ type discard struct{}
 
 func (discard) Input(src []byte, eof bool) (int, error) { return len(src), nil }
 
+func TestTaken_ShutdownFor(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		why := errors.New("because")
+		h := w.start(t, &hythe.Server{Service: hythe.ServiceFunc(func(s *hythe.Stream) (hythe.Protocol, error) {
+			return discard{}, s.Take(func(c *hythe.Taken) { c.ShutdownFor(hythe.BadFrame, why) })
+		})})
+		p := h.dial()
+		p.wantEOF()
+		p.close()
+		if ev := h.wantEnd(hythe.BadFrame); ev.Err != why {
+			t.Errorf("Err = %v", ev.Err)
+		}
+	})
+}
+
 // A taken connection that says so counts as idle.
 func TestTaken_SetIdleIsReported(t *testing.T) {
 	inWorlds(t, allWorlds, func(t *testing.T, w world) {

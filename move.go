@@ -306,8 +306,12 @@ func (t *Taken) CloseFor(why Reason, err error) {
 // Shutdown ends the connection in peace: it is half-closed, what the peer still
 // sends is discarded until it has finished too, and it is closed. It returns at
 // once. The reason is Finished. t must not be used any more.
-func (t *Taken) Shutdown() error {
-	return t.giveBack(func() { t.s.finish(Finished, nil) })
+func (t *Taken) Shutdown() error { return t.ShutdownFor(Finished, nil) }
+
+// ShutdownFor is Shutdown for another reason. err, which may be nil, is what lies
+// behind it.
+func (t *Taken) ShutdownFor(why Reason, err error) error {
+	return t.giveBack(func() { t.s.finish(why, err) })
 }
 
 // Moor gives the connection back to its turns: Input is called when something

@@ -27,15 +27,15 @@ type conn struct {
 
 	requests   atomic.Uint64
 	closeAfter atomic.Bool
+	active     atomic.Bool   // a handler has been called for the request at hand
 	draining   chan struct{} // closed by Draining
 	drainOnce  sync.Once
 
-	mu     sync.Mutex
-	wire   *wire         // while net/http has it. Guarded by mu
-	out    *Out          // once it is detached. Guarded by mu
-	tell   func()        // tells the Observer of the last request. Guarded by mu
-	active bool          // a handler has been called for the request at hand. Guarded by mu
-	gone   chan struct{} // of a connection that net/http has as it is: closed when it has ended
+	mu   sync.Mutex
+	wire *wire         // while net/http has it. Guarded by mu
+	out  *Out          // once it is detached. Guarded by mu
+	tell func()        // tells the Observer of the last request. Guarded by mu
+	gone chan struct{} // of a connection that net/http has as it is: closed when it has ended
 }
 
 // Open makes the Server a [hythe.Service].
@@ -164,9 +164,7 @@ func (c *conn) Posted(any) error {
 // begin counts a request.
 func (c *conn) begin() {
 	c.requests.Add(1)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.active = true
+	c.active.Store(true)
 }
 
 // detached returns what Detach has made of the connection, nil if nothing.

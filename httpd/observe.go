@@ -3,11 +3,14 @@ package httpd
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/hythe-go/hythe"
 )
 
 // A Request describes a request that has ended.
@@ -91,7 +94,7 @@ func (c *conn) ended(r *http.Request, rec *recorder) {
 		}
 		c.srv.Observer(Request{
 			Conn: &Conn{c}, Request: r, Status: rec.status, Bytes: bytes,
-			Took: time.Since(rec.began), Cut: rec.cut || rec.failed || r.Context().Err() != nil && out == nil && rec.failed,
+			Took: time.Since(rec.began), Cut: rec.cut || rec.failed,
 		})
 	}
 	switch {
@@ -111,8 +114,9 @@ func (c *conn) ended(r *http.Request, rec *recorder) {
 func (c *conn) report() {
 	c.mu.Lock()
 	tell := c.tell
-	c.tell, c.active = nil, false
+	c.tell = nil
 	c.mu.Unlock()
+	c.active.Store(false)
 	if tell != nil {
 		tell()
 	}
@@ -125,20 +129,20 @@ func (c *conn) observeBad(status int, why string) {
 	}
 }
 
-// observeRefusal tells the Observer of a request that net/http refuses by
-// itself, which can be seen by what it writes.
-func (c *conn) observeRefusal(b []byte) {
-	const line = "HTTP/1.1 400 Bad"
-	if c.srv.Observer == nil || len(b) < len(line) || !bytes.HasPrefix(b, []byte("HTTP/1.")) {
+// sawRefusal notes that net/http refuses a request by itself, which can be seen
+// by what it writes while no handler is at work.
+func (w *wire) sawRefusal(b []byte) {
+	const version = "HTTP/1.1 "
+	if len(b) < len(version)+3 || !bytes.HasPrefix(b, []byte("HTTP/1.")) {
 		return
 	}
-	c.mu.Lock()
-	active := c.active
-	c.mu.Unlock()
-	status, err := strconv.Atoi(string(b[len("HTTP/1.1 "):][:3]))
-	if active || err != nil || status < 400 {
+	status, err := strconv.Atoi(string(b[len(version):][:3]))
+	if err != nil || status < 400 {
 		return
 	}
-	first, _, _ := bytes.Cut(b[len("HTTP/1.1 "):], []byte("\r\n"))
-	c.observeBad(status, string(first))
+	line, _, _ := bytes.Cut(b[len(version):], []byte("\r\n"))
+	if w.why == 0 {
+		w.why, w.err = hythe.BadFrame, errors.New("httpd: answered "+string(line))
+	}
+	w.c.observeBad(status, string(line))
 }

@@ -25,9 +25,13 @@ type wire struct {
 	track   framing // Read only
 	pending []byte  // came and was not handed out. Read only
 
-	mu       sync.Mutex
-	deadline time.Time // for reading, as net/http or a handler has set it. Guarded by mu
-	drained  bool      // Guarded by mu
+	// Deadlines for reading are put off lazily: one that is due too early has
+	// read look again.
+	mu      sync.Mutex
+	asked   time.Time // by net/http or a handler; zero: none. Guarded by mu
+	wanted  time.Time // that, or an earlier one of ours. Guarded by mu
+	applied time.Time // no later than wanted. Guarded by mu
+	drained bool      // Guarded by mu
 
 	idle     atomic.Bool // net/http waits for a request
 	hijacked atomic.Bool
@@ -37,6 +41,9 @@ type wire struct {
 	bodyBytes int64     // Read only
 	blocked   time.Duration
 	written   int64 // since the answer began; Write only, as blocked
+
+	why hythe.Reason // the connection ends for; 0: Finished. Read and Write, one after the other
+	err error        // what lies behind that
 
 	once   sync.Once
 	closed chan struct{} // closed by Close
@@ -85,7 +92,10 @@ func (w *wire) Read(b []byte) (n int, err error) {
 		case w.track.inBody():
 			n, err = w.readBody(b)
 		default:
-			n, err = w.Taken.Read(b)
+			n, err = w.read(b)
+			if isTimeout(err) && !w.track.between() && w.why == 0 {
+				w.why = hythe.InputTimeout // in the middle of a head
+			}
 		}
 		if n == 0 {
 			return 0, err
@@ -137,69 +147,121 @@ func (w *wire) refuse(why string) error {
 	io.WriteString(w.Taken, "HTTP/1.1 "+status+"\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"+status+": "+why)
 	w.c.observeBad(http.StatusBadRequest, why)
 	w.pending = nil
+	w.why, w.err = hythe.BadFrame, errors.New("httpd: "+why)
 	return &net.OpError{Op: "read", Err: errRefused} // to which net/http says nothing
 }
 
 var errRefused = errors.New("httpd: ambiguous request")
 
+// read reads what has come, waiting for it until the deadline.
+func (w *wire) read(b []byte) (int, error) {
+	for {
+		n, err := w.Taken.Read(b)
+		if n > 0 || !isTimeout(err) || !w.early() {
+			return n, err
+		}
+	}
+}
+
+// early reports whether a deadline was applied that nobody wants yet, and puts
+// it off.
+func (w *wire) early() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.drained && w.idle.Load() || !w.wanted.IsZero() && !time.Now().Before(w.wanted) {
+		return false
+	}
+	w.apply(w.wanted)
+	return true
+}
+
+// want sets the deadline for reading. mu is held.
+func (w *wire) want(t time.Time) {
+	w.wanted = t
+	switch {
+	case w.applied.IsZero() && t.IsZero():
+	case w.applied.IsZero(), !t.IsZero() && t.Before(w.applied), !w.applied.After(time.Now()):
+		w.apply(t)
+	}
+}
+
+func (w *wire) apply(t time.Time) {
+	w.applied = t
+	w.Taken.Conn.SetReadDeadline(t)
+}
+
+// wantWithin sets a deadline of ours, if the one that was asked for is not
+// earlier. It returns false when there is nothing to wait for any more.
+func (w *wire) wantWithin(d time.Duration) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.drained && w.idle.Load() {
+		return false
+	}
+	if d < forever {
+		t := time.Now().Add(d)
+		if !w.asked.IsZero() && w.asked.Before(t) {
+			t = w.asked
+		}
+		w.want(t)
+	}
+	return true
+}
+
+// SetReadDeadline is called by net/http and by handlers.
+func (w *wire) SetReadDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked = t
+	if !w.drained || !w.idle.Load() {
+		w.want(t)
+	}
+	return nil
+}
+
+// SetDeadline sets both deadlines.
+func (w *wire) SetDeadline(t time.Time) error {
+	w.SetReadDeadline(t)
+	return w.SetWriteDeadline(t)
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
 // readIdle waits for the next request, for as long as a connection may be idle
 // before it is moored.
 func (w *wire) readIdle(b []byte) (int, error) {
-	after := w.c.srv.moorAfter()
+	if !w.wantWithin(w.c.srv.moorAfter()) {
+		return 0, io.EOF
+	}
+	n, err := w.read(b)
 	w.mu.Lock()
-	drained := w.drained
-	if !drained && after < forever {
-		w.setReadDeadline(w.earlier(time.Now().Add(after)))
-	}
-	w.mu.Unlock()
-	if drained {
+	defer w.mu.Unlock()
+	if n == 0 && isTimeout(err) {
+		w.moored = !w.drained && (w.asked.IsZero() || time.Now().Before(w.asked))
 		return 0, io.EOF
 	}
-	n, err := w.Taken.Read(b)
-	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-		w.mu.Lock()
-		drained = w.drained
-		own := w.deadline.IsZero() || time.Now().Before(w.deadline)
-		w.mu.Unlock()
-		w.moored = own && !drained
-		return 0, io.EOF
-	}
-	if after < forever {
-		w.mu.Lock()
-		w.setReadDeadline(w.deadline)
-		w.mu.Unlock()
-	}
+	w.want(w.asked)
 	return n, err
 }
 
 // readBody waits for more of a body, which must make progress.
 func (w *wire) readBody(b []byte) (int, error) {
-	now := time.Now()
+	began := time.Now()
 	if w.bodySince.IsZero() {
-		w.bodySince, w.bodyBytes = now, 0
+		w.bodySince, w.bodyBytes = began, 0
 	}
 	idle := w.c.srv.bodyIdle()
-	if idle < forever {
-		w.mu.Lock()
-		w.setReadDeadline(w.earlier(now.Add(idle)))
-		w.mu.Unlock()
-	}
-	n, err := w.Taken.Read(b)
+	w.wantWithin(idle)
+	n, err := w.read(b)
 	w.bodyBytes += int64(n)
-	took := time.Since(w.bodySince)
-	slow := w.tooSlow(w.bodyBytes, took)
-	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && time.Since(now) >= idle {
-		slow = true
-	}
-	if slow {
+	late := n == 0 && isTimeout(err) && time.Since(began) >= idle
+	if late || w.tooSlow(w.bodyBytes, time.Since(w.bodySince)) {
 		w.giveUp(hythe.InputTimeout, ErrSlow)
 		return 0, ErrSlow
 	}
-	if idle < forever {
-		w.mu.Lock()
-		w.setReadDeadline(w.deadline)
-		w.mu.Unlock()
-	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.want(w.asked)
 	return n, err
 }
 
@@ -215,45 +277,20 @@ func (w *wire) tooSlow(n int64, took time.Duration) bool {
 // giveUp ends the connection for a reason.
 func (w *wire) giveUp(why hythe.Reason, err error) { w.Taken.CloseFor(why, err) }
 
-// earlier returns the earlier of t and the deadline that was set. mu is held.
-func (w *wire) earlier(t time.Time) time.Time {
-	if !w.deadline.IsZero() && w.deadline.Before(t) {
-		return w.deadline
-	}
-	return t
-}
-
-// setReadDeadline sets the connection's. mu is held.
-func (w *wire) setReadDeadline(t time.Time) { w.Taken.Conn.SetReadDeadline(t) }
-
-// SetReadDeadline is called by net/http and by handlers.
-func (w *wire) SetReadDeadline(t time.Time) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.deadline = t
-	if w.drained && w.idle.Load() {
-		return nil
-	}
-	return w.Taken.Conn.SetReadDeadline(t)
-}
-
-// SetDeadline sets both deadlines.
-func (w *wire) SetDeadline(t time.Time) error {
-	return errors.Join(w.SetReadDeadline(t), w.SetWriteDeadline(t))
-}
-
 // drain ends the wait for another request.
 func (w *wire) drain() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.drained = true
 	if w.idle.Load() {
-		w.setReadDeadline(time.Unix(1, 0))
+		w.apply(time.Unix(1, 0))
 	}
 }
 
 func (w *wire) Write(b []byte) (int, error) {
-	w.c.observeRefusal(b)
+	if !w.c.active.Load() {
+		w.sawRefusal(b)
+	}
 	if w.c.srv.MinRate <= 0 {
 		return w.Taken.Write(b)
 	}
@@ -306,7 +343,10 @@ func (w *wire) end() {
 		// Detach has seen to it.
 	default:
 		w.Taken.Conn.SetDeadline(time.Time{})
-		w.Taken.Shutdown()
+		if w.why == 0 {
+			w.why = hythe.Finished
+		}
+		w.Taken.ShutdownFor(w.why, w.err)
 	}
 }
 
