@@ -141,8 +141,6 @@ func (w *wire) sawRefusal(b []byte) {
 		return
 	}
 	line, _, _ := bytes.Cut(b[len(version):], []byte("\r\n"))
-	if w.why == 0 {
-		w.why, w.err = hythe.BadFrame, errors.New("httpd: answered "+string(line))
-	}
+	w.blame(hythe.BadFrame, errors.New("httpd: answered "+string(line)))
 	w.c.observeBad(status, string(line))
 }

@@ -70,7 +70,7 @@ func curlSite(t *testing.T) http.Handler {
 func TestCurl(t *testing.T) {
 	curl := needTool(t, "curl")
 	clear := startSite(t, curlSite(t), nil).String()
-	config := testTLS(t)
+	config := httpd.TLSConfig(testTLS(t))
 	secure := startServer(t, &hythe.Server{Service: &httpd.Server{Handler: curlSite(t)}, TLS: config}).(*net.TCPAddr).Port
 	dir := t.TempDir()
 	ca := filepath.Join(dir, "ca.pem")

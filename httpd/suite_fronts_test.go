@@ -127,7 +127,6 @@ func TestSmugglingThroughFronts(t *testing.T) {
 		{"haproxy.cfg", "haproxy", func(config string) []string { return []string{"-db", "-q", "-f", config} }},
 	} {
 		t.Run(front.tool, func(t *testing.T) {
-			t.Parallel()
 			tool := needTool(t, front.tool, "/usr/sbin/"+front.tool)
 			back := new(behindFront)
 			at := startSite(t, back, func(s *httpd.Server) { s.MoorAfter = moorAfter })

@@ -25,25 +25,27 @@ type wire struct {
 	track   framing // Read only
 	pending []byte  // came and was not handed out. Read only
 
-	// Deadlines for reading are put off lazily: one that is due too early has
-	// read look again.
+	// The deadline for reading is put off lazily, because to set one for each
+	// step of each request costs more than to look again now and then.
 	mu      sync.Mutex
 	asked   time.Time // by net/http or a handler; zero: none. Guarded by mu
-	wanted  time.Time // that, or an earlier one of ours. Guarded by mu
-	applied time.Time // no later than wanted. Guarded by mu
+	applied time.Time // no later than asked. Guarded by mu
+	ours    time.Time // the last that was for readIdle. Guarded by mu
+	past    bool      // applied has passed, for sure. Guarded by mu
 	drained bool      // Guarded by mu
+	quiet   bool      // nothing has come since a deadline has fired. Read only
 
 	idle     atomic.Bool // net/http waits for a request
 	hijacked atomic.Bool
-	moored   bool // Read has ended so that the connection can be moored; before closed is closed
+	moored   atomic.Bool // Read has ended so that the connection can be moored
 
 	bodySince time.Time // Read only
 	bodyBytes int64     // Read only
 	blocked   time.Duration
 	written   int64 // since the answer began; Write only, as blocked
 
-	why hythe.Reason // the connection ends for; 0: Finished. Read and Write, one after the other
-	err error        // what lies behind that
+	why hythe.Reason // the connection ends for; 0: Finished. Guarded by mu
+	err error        // what lies behind that. Guarded by mu
 
 	once   sync.Once
 	closed chan struct{} // closed by Close
@@ -93,8 +95,8 @@ func (w *wire) Read(b []byte) (n int, err error) {
 			n, err = w.readBody(b)
 		default:
 			n, err = w.read(b)
-			if isTimeout(err) && !w.track.between() && w.why == 0 {
-				w.why = hythe.InputTimeout // in the middle of a head
+			if isTimeout(err) && !w.track.between() {
+				w.blame(hythe.InputTimeout, nil) // in the middle of a head
 			}
 		}
 		if n == 0 {
@@ -147,7 +149,7 @@ func (w *wire) refuse(why string) error {
 	io.WriteString(w.Taken, "HTTP/1.1 "+status+"\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"+status+": "+why)
 	w.c.observeBad(http.StatusBadRequest, why)
 	w.pending = nil
-	w.why, w.err = hythe.BadFrame, errors.New("httpd: "+why)
+	w.blame(hythe.BadFrame, errors.New("httpd: "+why))
 	return &net.OpError{Op: "read", Err: errRefused} // to which net/http says nothing
 }
 
@@ -157,55 +159,41 @@ var errRefused = errors.New("httpd: ambiguous request")
 func (w *wire) read(b []byte) (int, error) {
 	for {
 		n, err := w.Taken.Read(b)
-		if n > 0 || !isTimeout(err) || !w.early() {
+		if n > 0 || !isTimeout(err) || !w.early(forever) {
 			return n, err
 		}
 	}
 }
 
-// early reports whether a deadline was applied that nobody wants yet, and puts
-// it off.
-func (w *wire) early() bool {
+// early reports whether the deadline that has fired is one that nobody wants
+// yet, and sets the next: the one that was asked for, or an earlier one after d.
+func (w *wire) early(d time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.drained && w.idle.Load() || !w.wanted.IsZero() && !time.Now().Before(w.wanted) {
-		return false
-	}
-	w.apply(w.wanted)
-	return true
-}
-
-// want sets the deadline for reading. mu is held.
-func (w *wire) want(t time.Time) {
-	w.wanted = t
-	switch {
-	case w.applied.IsZero() && t.IsZero():
-	case w.applied.IsZero(), !t.IsZero() && t.Before(w.applied), !w.applied.After(time.Now()):
-		w.apply(t)
-	}
-}
-
-func (w *wire) apply(t time.Time) {
-	w.applied = t
-	w.Taken.Conn.SetReadDeadline(t)
-}
-
-// wantWithin sets a deadline of ours, if the one that was asked for is not
-// earlier. It returns false when there is nothing to wait for any more.
-func (w *wire) wantWithin(d time.Duration) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.drained && w.idle.Load() {
+	now := time.Now()
+	if w.drained && w.idle.Load() || !w.asked.IsZero() && !now.Before(w.asked) {
 		return false
 	}
 	if d < forever {
-		t := time.Now().Add(d)
-		if !w.asked.IsZero() && w.asked.Before(t) {
-			t = w.asked
-		}
-		w.want(t)
+		w.ours = now.Add(d)
+		w.apply(w.earlier(w.ours))
+	} else {
+		w.apply(w.asked)
 	}
 	return true
+}
+
+// earlier returns t, or what was asked for if that is earlier. mu is held.
+func (w *wire) earlier(t time.Time) time.Time {
+	if !w.asked.IsZero() && w.asked.Before(t) {
+		return w.asked
+	}
+	return t
+}
+
+func (w *wire) apply(t time.Time) {
+	w.applied, w.past = t, !t.IsZero() && t.Before(w.c.opened)
+	w.Taken.Conn.SetReadDeadline(t)
 }
 
 // SetReadDeadline is called by net/http and by handlers.
@@ -213,8 +201,16 @@ func (w *wire) SetReadDeadline(t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked = t
-	if !w.drained || !w.idle.Load() {
-		w.want(t)
+	if w.drained && w.idle.Load() {
+		return nil
+	}
+	switch {
+	case w.past && !w.ours.IsZero() && !t.Before(w.c.opened):
+		w.apply(w.earlier(w.ours)) // so that readIdle has nothing to do
+	case w.past && t.IsZero():
+		w.apply(t)
+	case !t.IsZero() && (w.past || w.applied.IsZero() || t.Before(w.applied)):
+		w.apply(t)
 	}
 	return nil
 }
@@ -227,21 +223,35 @@ func (w *wire) SetDeadline(t time.Time) error {
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// readIdle waits for the next request, for as long as a connection may be idle
-// before it is moored.
+// readIdle waits for the next request. A connection on which nothing has come
+// from one firing of the deadline to the next is moored.
 func (w *wire) readIdle(b []byte) (int, error) {
-	if !w.wantWithin(w.c.srv.moorAfter()) {
-		return 0, io.EOF
-	}
-	n, err := w.read(b)
+	after := w.c.srv.moorAfter()
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if n == 0 && isTimeout(err) {
-		w.moored = !w.drained && (w.asked.IsZero() || time.Now().Before(w.asked))
+	drained := w.drained
+	if after < forever && !drained && (w.applied.IsZero() || w.past || w.applied == w.asked) {
+		w.ours = time.Now().Add(after)
+		w.apply(w.earlier(w.ours))
+		w.quiet = true // the whole of it is ahead
+	}
+	w.mu.Unlock()
+	if drained {
 		return 0, io.EOF
 	}
-	w.want(w.asked)
-	return n, err
+	for {
+		n, err := w.Taken.Read(b)
+		switch {
+		case n > 0 || !isTimeout(err):
+			w.quiet = false
+			return n, err
+		case w.quiet && w.early(after):
+			w.moored.Store(true)
+			return 0, io.EOF
+		case !w.early(after):
+			return 0, io.EOF
+		}
+		w.quiet = true
+	}
 }
 
 // readBody waits for more of a body, which must make progress.
@@ -251,18 +261,27 @@ func (w *wire) readBody(b []byte) (int, error) {
 		w.bodySince, w.bodyBytes = began, 0
 	}
 	idle := w.c.srv.bodyIdle()
-	w.wantWithin(idle)
-	n, err := w.read(b)
-	w.bodyBytes += int64(n)
-	late := n == 0 && isTimeout(err) && time.Since(began) >= idle
-	if late || w.tooSlow(w.bodyBytes, time.Since(w.bodySince)) {
-		w.giveUp(hythe.InputTimeout, ErrSlow)
-		return 0, ErrSlow
-	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.want(w.asked)
-	return n, err
+	if due := began.Add(idle); idle < forever && (w.past || w.applied.IsZero() || w.applied.After(due)) {
+		w.apply(w.earlier(due))
+	}
+	w.mu.Unlock()
+	for {
+		n, err := w.Taken.Read(b)
+		w.bodyBytes += int64(n)
+		late := false
+		if n == 0 && isTimeout(err) {
+			waited := time.Since(began)
+			if late = waited >= idle; !late && w.early(idle-waited) {
+				continue
+			}
+		}
+		if late || w.tooSlow(w.bodyBytes, time.Since(w.bodySince)) {
+			w.giveUp(hythe.InputTimeout, ErrSlow)
+			return 0, ErrSlow
+		}
+		return n, err
+	}
 }
 
 // ErrSlow is what lies behind the end of a connection whose client did not keep
@@ -336,17 +355,29 @@ func (w *wire) Close() error {
 // end does what is to be done once net/http has closed the connection.
 func (w *wire) end() {
 	switch {
-	case w.moored:
+	case w.moored.Load():
 		w.Taken.Conn.SetDeadline(time.Time{})
 		w.Taken.Moor()
 	case w.c.detached() != nil:
 		// Detach has seen to it.
 	default:
 		w.Taken.Conn.SetDeadline(time.Time{})
-		if w.why == 0 {
-			w.why = hythe.Finished
+		w.mu.Lock()
+		why, err := w.why, w.err
+		w.mu.Unlock()
+		if why == 0 {
+			why = hythe.Finished
 		}
-		w.Taken.ShutdownFor(w.why, w.err)
+		w.Taken.ShutdownFor(why, err)
+	}
+}
+
+// blame notes why the connection is about to end. The first reason counts.
+func (w *wire) blame(why hythe.Reason, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.why == 0 {
+		w.why, w.err = why, err
 	}
 }
 
