@@ -12,6 +12,7 @@ import (
 // own are the examples whose main needs more than -listen, and is run by tests
 // of their own.
 var own = map[string]bool{
+	"fcgi-client":    true,
 	"latesubscriber": true,
 	"linkwrap":       true,
 	"reconnect":      true,
