@@ -38,6 +38,13 @@ type stream2 struct {
 const maxQueue = 64 << 10
 
 func (s *detachSlot) detach(o *Out, w http.ResponseWriter, r *http.Request) error {
+	for { // what middleware has put around it ends with the handler
+		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = outer.Unwrap()
+	}
 	w.WriteHeader(http.StatusOK)
 	rc := http.NewResponseController(w)
 	if err := rc.Flush(); err != nil {

@@ -164,7 +164,7 @@ func (w *compressWriter) length() int64 {
 // from its header. The type may not be known yet.
 func (w *compressWriter) eligible() bool {
 	h := w.Header()
-	if !hasBody(w.status) || w.status == http.StatusPartialContent || h["Content-Encoding"] != nil || h["Content-Range"] != nil ||
+	if !hasBody(w.status) || w.status == http.StatusPartialContent || h["Content-Encoding"] != nil ||
 		strings.Contains(strings.ToLower(strings.Join(h["Cache-Control"], ",")), "no-transform") {
 		return false
 	}

@@ -196,8 +196,8 @@ func TestCompress_Files(t *testing.T) {
 	if resp.Header.Get("Etag") != `W/"v1"` || resp.Header.Get("Accept-Ranges") != "" || gunzip(t, body) != long {
 		t.Errorf("compressed: %v", resp.Header)
 	}
-	resp, body = get(t, h, gz, "Range: bytes=1-5")
-	if resp.StatusCode != 206 || string(body) != long[1:6] || resp.Header.Get("Etag") != `"v1"` || resp.Header.Get("Content-Encoding") != "" {
+	resp, body = get(t, h, gz, "Range: bytes=1-3000")
+	if resp.StatusCode != 206 || string(body) != long[1:3001] || resp.Header.Get("Etag") != `"v1"` || resp.Header.Get("Content-Encoding") != "" {
 		t.Errorf("a range: %d %q %v", resp.StatusCode, body, resp.Header)
 	}
 	// The client has the compressed form: a range of the other must not be mixed in.

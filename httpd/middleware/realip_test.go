@@ -50,6 +50,7 @@ func TestRealIP(t *testing.T) {
 		{"Forwarded, comma in quotes", fwd, "10.0.0.1:80", []string{`for=192.0.2.1;x="a, for=1.1.1.1"`}, "192.0.2.1:0"},
 		{"Forwarded, open quote of the client's", fwd, "10.0.0.1:80", []string{`for="1.1.1.1, for=192.0.2.1`}, "10.0.0.1:80"},
 		{"Forwarded, open quote on another line", fwd, "10.0.0.1:80", []string{`for="1.1.1.1`, `for=192.0.2.1`}, "192.0.2.1:0"},
+		{"Forwarded, open quote behind an address of the client's", fwd, "10.0.0.1:80", []string{`for=1.1.1.1, x=", for=192.0.2.1`}, "10.0.0.1:80"},
 		{"Forwarded, twice", fwd, "10.0.0.1:80", []string{`for=192.0.2.1;for=1.1.1.1`}, "10.0.0.1:80"},
 		{"Forwarded, blank", fwd, "10.0.0.1:80", []string{`for = 1.1.1.1`}, "10.0.0.1:80"},
 	} {
@@ -78,7 +79,7 @@ func TestRealIP(t *testing.T) {
 
 // Whatever a client writes in front, the address that our proxy appended stands.
 func FuzzForwarded(f *testing.F) {
-	for _, s := range []string{`for=1.1.1.1`, `for="`, `for="a\`, `;;,,`, `for=_x;by="[::1]:80"`, `a=b;c="d,e"`} {
+	for _, s := range []string{`for=1.1.1.1`, `for="`, `for="a\`, `;;,,`, `for=_x;by="[::1]:80"`, `a=b;c="d,e"`, `for=1.1.1.1, x="`} {
 		f.Add(s)
 	}
 	p := middleware.RealIP{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Header: "Forwarded"}

@@ -183,10 +183,15 @@ func (s *Set) slot(fd int) *atomic.Pointer[Node] {
 }
 
 // Prepare chooses one of the loops for the task with the non-blocking
-// descriptor fd. From then on turns can be scheduled, but no event comes.
+// descriptor fd. From then on turns can be scheduled, but no event comes. A task
+// that comes back with another descriptor stays with its loop, where an event
+// may still be under way to it.
 func (s *Set) Prepare(n *Node, task Task, fd int) {
-	n.task, n.fd = task, fd
-	n.loop = s.loops[s.turn.Add(1)%uint32(len(s.loops))]
+	if n.task == nil {
+		n.task = task
+		n.loop = s.loops[s.turn.Add(1)%uint32(len(s.loops))]
+	}
+	n.fd = fd
 }
 
 // Add has the loop tell of events from now on. It soon tells that the
