@@ -26,6 +26,8 @@ var mayImport = map[string][]string{
 	"internal/leaktest": {}, // of tests only
 	".":                 {"codec", "listen", "internal/loop", "internal/outq"},
 	"fcgi":              {".", "listen"},
+	"httpd":             {"."},
+	"httpd/middleware":  {},
 	"link":              {".", "codec"},
 	"spool":             {},
 	"spool/crashfs":     {"spool"},
@@ -34,11 +36,14 @@ var mayImport = map[string][]string{
 
 // mayUse says what else a package may use.
 var mayUse = map[string][]string{
-	"codec":           {},
-	"codec/codectest": {},
-	"memnet":          {},
-	"internal/outq":   {},
-	"hythetest":       {},
+	"codec":            {},
+	"codec/codectest":  {},
+	"memnet":           {},
+	"internal/outq":    {},
+	"hythetest":        {},
+	"httpd":            {},
+	"httpd/middleware": {},
+	"link":             {},
 }
 
 func TestImportsPointDown(t *testing.T) {
