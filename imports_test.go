@@ -43,7 +43,6 @@ var mayUse = map[string][]string{
 	"hythetest":        {},
 	"httpd":            {},
 	"httpd/middleware": {},
-	"link":             {},
 }
 
 func TestImportsPointDown(t *testing.T) {
