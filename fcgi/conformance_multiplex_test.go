@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hythe-go/hythe/fcgi"
 )
@@ -118,21 +117,23 @@ func TestAbortGetsThroughAnUnreadBody(t *testing.T) {
 // Large answers share the connection: none has it for itself until its end.
 func TestFairWrites(t *testing.T) {
 	inWorlds(t, func(t *testing.T, w world) {
-		const size = 8 << 20
+		const size = 32 << 20 // long enough that it is not the scheduler who decides
+		g := newGate(t)
 		c := w.serve(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/small" {
 				path(w, r)
 				return
 			}
+			g.wait(r) // they begin together
 			b := make([]byte, 64<<10)
 			for range size / len(b) {
 				w.Write(b)
 			}
 		}).dial()
 		c.send(getting(1, keep, "/big"), getting(2, keep, "/big"))
-		if w.network == "" {
-			time.Sleep(time.Second) // in a bubble time stands still while anybody works
-		}
+		get(t, w, g.entered, "a handler")
+		get(t, w, g.entered, "a handler")
+		g.pass()
 		got := map[uint16]int{}
 		sent := false
 		for ended := 0; ended < 3; {

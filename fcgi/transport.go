@@ -105,17 +105,9 @@ var (
 const clientID = 1
 
 // RoundTrip makes a Transport an http.RoundTripper. Its errors match those of
-// the network, the request's context, ErrBadResponse, ErrBodyLength and
-// ErrOverloaded, as the case may be.
-func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := t.roundTrip(r)
-	if err != nil {
-		return nil, fmt.Errorf("fcgi: %s %s: %w", r.Method, r.URL, err)
-	}
-	return resp, nil
-}
-
-func (t *Transport) roundTrip(r *http.Request) (resp *http.Response, err error) {
+// the network, the cause of the request's context, ErrBadResponse, ErrBodyLength
+// and ErrOverloaded, as the case may be.
+func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	up := &upload{req: r}
 	defer func() {
 		if err != nil {
@@ -158,7 +150,7 @@ func (t *Transport) where(r *http.Request) (network, address string, err error) 
 	if address == "" {
 		address = r.URL.Host
 		if r.URL.Hostname() == "" {
-			return "", "", errors.New("neither the Transport nor the URL has an address")
+			return "", "", errors.New("fcgi: neither the Transport nor the URL has an address")
 		}
 		if r.URL.Port() == "" {
 			address = net.JoinHostPort(r.URL.Hostname(), "9000")

@@ -20,7 +20,7 @@ func (t *Transport) head(r *http.Request, length int64) ([]byte, error) {
 	var pairs []byte
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		if value := p[name]; name == "" || !isFieldValue(name) || !isFieldValue(value) {
-			return nil, fmt.Errorf("parameter %q: %w", name, errParams)
+			return nil, fmt.Errorf("%w %q", errParams, name)
 		}
 		pairs = appendPair(pairs, name, p[name])
 	}

@@ -210,7 +210,7 @@ func atMost(n, byDefault int) int {
 
 // errGone means that the application closed the connection. What was the
 // matter otherwise is wrapped with it.
-var errGone = errors.New("the application has closed the connection")
+var errGone = errors.New("fcgi: the application has closed the connection")
 
 // next returns the next record or piece of one. Its content is valid until the
 // next call. The caller has set a deadline.

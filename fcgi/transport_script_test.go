@@ -460,6 +460,57 @@ func TestTransportEarlyAnswer(t *testing.T) {
 	})
 }
 
+// An early answer that meets the last record of the body half sent: what follows
+// on that connection would be taken for the rest of it.
+func TestTransportEarlyAnswerInsideTheLastRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := scripted(t, func(c net.Conn, n int) {
+			io.ReadFull(c, make([]byte, 100))
+			io.WriteString(c, mk(6, 1, fmt.Sprintf("X: y\r\n\r\n%d", n))+ok)
+			time.Sleep(time.Second)
+			io.Copy(io.Discard, c)
+		})
+		for n := 1; n <= 2; n++ {
+			r, _ := http.NewRequest("POST", "http://h/", strings.NewReader(strings.Repeat("x", 2*32752))) // two records; the pipe holds 64 KiB
+			resp, err := tr.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(resp.Body); string(b) != fmt.Sprint(n) || err != nil {
+				t.Errorf("request %d was answered %q, %v", n, b, err)
+			}
+			resp.Body.Close()
+			time.Sleep(2 * time.Second)
+		}
+	})
+}
+
+// An early answer while the body waits for its source: applications differ in
+// what they make of a request that follows one whose body was not sent whole.
+func TestTransportEarlyAnswerToAStalledBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := scripted(t, func(c net.Conn, n int) {
+			io.ReadFull(c, make([]byte, 100))
+			io.WriteString(c, mk(6, 1, fmt.Sprintf("X: y\r\n\r\n%d", n))+ok)
+			io.Copy(io.Discard, c)
+		})
+		for n := 1; n <= 2; n++ {
+			pr, pw := io.Pipe()
+			defer pw.Close()
+			r, _ := http.NewRequest("POST", "http://h/", pr)
+			r.ContentLength = 10
+			resp, err := tr.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(resp.Body); string(b) != fmt.Sprint(n) || err != nil {
+				t.Errorf("request %d was answered %q, %v", n, b, err)
+			}
+			resp.Body.Close()
+		}
+	})
+}
+
 // Whatever an application says, a Transport makes a response or an error of it,
 // the same for any cutting of the bytes, within its bounds.
 func FuzzTransport(f *testing.F) {
