@@ -17,6 +17,7 @@ type appending struct {
 	pending    *batch        // gathers; nil: empty
 	spare      []byte        // a batch's buffer, for the next one
 	committing bool          // a batch is being committed
+	flight     int64         // its bytes
 	room       chan struct{} // closed when pending has been taken; nil: nobody waits
 	trouble    error         // why the last batch failed; nil: it did not
 	retryAt    time.Time     // nothing is tried before
@@ -163,18 +164,40 @@ func (s *Spool) admit(size int) error {
 		}
 	}
 	s.expire()
-	if s.o.MaxBytes < 0 {
+	size += waiting + batchHead + headerSize + segmentInfoSize
+	if s.o.MaxBytes < 0 || s.makeRoom(int64(size)+s.flight) {
 		return nil
 	}
-	size += batchHead + headerSize + segmentInfoSize
-	for s.bytes+int64(waiting+size) > s.o.MaxBytes {
-		if s.o.Overflow != DropOldest || len(s.segs) < 2 {
-			s.refused++
-			return ErrFull
+	s.refused++
+	return ErrFull
+}
+
+// makeRoom says whether there is room for so many bytes, and makes some if it
+// may. s.mu is held.
+func (s *Spool) makeRoom(size int64) bool {
+	if size > s.o.MaxBytes {
+		return false // nor will there ever be
+	}
+	for s.bytes+size > s.o.MaxBytes {
+		switch {
+		case len(s.segs) == 1 && (s.o.Overflow == DropOldest || s.drained()):
+			return true // it goes when there is one behind it, which there will be
+		case s.o.Overflow != DropOldest:
+			return false
 		}
 		s.dropOldest(Dropped)
 	}
-	return nil
+	return true
+}
+
+// drained reports whether everything is acknowledged. s.mu is held.
+func (s *Spool) drained() bool {
+	for _, c := range s.cursors {
+		if c.low.Load() < s.next {
+			return false
+		}
+	}
+	return len(s.cursors) > 0
 }
 
 // awaitRoom returns a channel that is closed when add may be tried again. s.mu
@@ -260,6 +283,7 @@ func (s *Spool) commitNext() (more bool) {
 	s.mu.Lock()
 	b := s.pending
 	s.pending = nil
+	s.flight = int64(len(b.buf))
 	s.awaken()
 	first := s.next
 	s.mu.Unlock()
@@ -268,6 +292,7 @@ func (s *Spool) commitNext() (more bool) {
 
 	s.mu.Lock()
 	b.first, b.err = first, err
+	s.flight = 0
 	if err == nil {
 		s.committed(b, fresh)
 	} else {
@@ -282,6 +307,9 @@ func (s *Spool) commitNext() (more bool) {
 		s.committing = false
 	}
 	s.mu.Unlock()
+	if fresh != nil {
+		s.acknowledged(0) // the one before it may not be needed any more
+	}
 	close(b.done)
 	if len(b.calls) == 0 {
 		return more
@@ -348,6 +376,9 @@ func (s *Spool) committed(b *batch, fresh *segment) {
 	s.bytes += int64(len(b.buf))
 	s.next += uint64(b.count)
 	s.commits++
+	for s.o.Overflow == DropOldest && s.o.MaxBytes > 0 && s.bytes > s.o.MaxBytes && len(s.segs) > 1 {
+		s.dropOldest(Dropped)
+	}
 	if s.trouble != nil {
 		s.trouble = nil
 		s.o.Logger.Info("spool: writing again", "dir", s.dir)

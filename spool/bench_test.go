@@ -99,7 +99,7 @@ func filled(b *testing.B, n int) *spool.Spool {
 
 func BenchmarkRead(b *testing.B) {
 	const n = 200_000
-	s := filled(b, n)
+	s, readers := filled(b, n), 0
 	for _, most := range []int{1, 256} {
 		b.Run(fmt.Sprint(most), func(b *testing.B) {
 			b.SetBytes(n * benchPayload)
@@ -107,8 +107,8 @@ func BenchmarkRead(b *testing.B) {
 			to := make([]spool.Record, most)
 			rounds := 0
 			for b.Loop() {
-				name := fmt.Sprint("reader-", most, "-", rounds)
-				r := reader(b, s, name)
+				r := reader(b, s, fmt.Sprint("reader-", readers))
+				readers++
 				for got := 0; got < n; {
 					k, err := r.Read(context.Background(), to)
 					if err != nil {

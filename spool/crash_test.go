@@ -103,13 +103,15 @@ func (c *crashCase) crash(t *testing.T, seed uint64) (points, again int64) {
 	w.disk.SetHook(nil)
 	w.closeSpool()
 
-	for at := range w.disk.Len() + 1 {
+	log := disk.Log(disk.Len())
+	for at := range disk.Len() + 1 {
 		e := w.h.era(at)
 		outcomes := crashfs.Outcome(7)
 		if w.disk.Unsynced(at) == 0 {
 			outcomes = 1
 		}
-		if at%16 == 0 { // the process dies, and the machine while the next one recovers
+		// The process dies, and the machine while the next one recovers.
+		if at%16 == 0 || strings.HasSuffix(log[max(at-1, 0)], "failed") {
 			points++
 			killed := w.disk.Kill(at)
 			seen, err := e.recovered(killed, c.opts)
@@ -131,7 +133,7 @@ func (c *crashCase) crash(t *testing.T, seed uint64) (points, again int64) {
 			if err != nil {
 				t.Fatalf("crash at %d, outcome %d: %v\n%s", at, o, err, tail(w.disk, at))
 			}
-			if (uint64(at)+uint64(o))%41 != 0 {
+			if (uint64(at)+uint64(o))%61 != 0 {
 				continue
 			}
 			for at2 := range left.Len() + 1 {
@@ -149,10 +151,9 @@ func (c *crashCase) crash(t *testing.T, seed uint64) (points, again int64) {
 
 // tail returns the end of a disk's log.
 func tail(disk *crashfs.FS, at int) string {
-	lines := disk.Log(at)
-	from := max(len(lines)-15, 0)
+	from := max(at-15, 0)
 	var b strings.Builder
-	for i, line := range lines[from:] {
+	for i, line := range disk.Log(at)[from:] {
 		fmt.Fprintf(&b, "%5d %s\n", from+i, line)
 	}
 	return b.String()

@@ -17,13 +17,13 @@ import (
 // turn, so that one is always whole. It is written over in place and needs no
 // room, so that acknowledging works on a full disk.
 type cursor struct {
-	name  string
-	file  File
-	turn  uint64        // of the slot that was written last; the next goes to the other
-	saved uint64        // what that says. Guarded by saving.saveMu
-	low   atomic.Uint64 // everything below is acknowledged
-	open  bool          // a Reader has it. Guarded by Spool.mu
-	lost  [len(reasons)]atomic.Uint64
+	name   string
+	file   File          // nil: closed. Guarded by saving.saveMu
+	turn   uint64        // of the slot that was written last; the next goes to the other
+	saved  uint64        // what that says. Guarded by saving.saveMu
+	low    atomic.Uint64 // everything below is acknowledged
+	reader *Reader       // that has it; nil: none. Guarded by Spool.mu
+	lost   [len(reasons)]atomic.Uint64
 }
 
 const (
@@ -93,28 +93,33 @@ func (s *Spool) openCursor(name string) (*cursor, error) {
 	if err != nil {
 		return nil, err
 	}
-	turn, low, found := readSlots(f, name)
-	if !found && len(s.segs) > 0 {
-		low = s.segs[0].first
+	turn, low, whole := readSlots(f, name)
+	if whole < 2 && len(s.segs) > 0 {
+		low = max(low, s.segs[0].first) // what is not there may have been acknowledged
 	}
 	c := &cursor{name: name, file: f, turn: turn, saved: low}
 	c.low.Store(low)
-	if !found {
+	if whole == 0 {
 		s.o.Logger.Warn("spool: a cursor is damaged, and begins anew", "dir", s.dir, "reader", name)
 	}
 	return c, nil
 }
 
-// readSlots reads the newer of a cursor's slots that are whole.
-func readSlots(f io.ReaderAt, name string) (turn, low uint64, found bool) {
+// readSlots reads the newer of a cursor's slots that are whole, and says how many
+// of them are.
+func readSlots(f io.ReaderAt, name string) (turn, low uint64, whole int) {
 	for i := range int64(2) {
 		b := make([]byte, slotSize)
 		n, _ := f.ReadAt(b, i*slotAway)
-		if t, l, ok := getSlot(b[:n], name); ok && (!found || t > turn) {
-			turn, low, found = t, l, true
+		t, l, ok := getSlot(b[:n], name)
+		if !ok {
+			continue
+		}
+		if whole++; whole == 1 || t > turn {
+			turn, low = t, l
 		}
 	}
-	return turn, low, found
+	return turn, low, whole
 }
 
 // makeCursor makes a cursor, durably. There may be a file of that name already.
@@ -195,6 +200,8 @@ func (c *cursor) close() {
 }
 
 func (s *Spool) closeCursors() {
+	s.saveMu.Lock()
+	defer s.saveMu.Unlock()
 	for _, c := range s.cursors {
 		c.close()
 	}
@@ -205,6 +212,8 @@ type saving struct {
 	acks  atomic.Int64 // since the last save
 	armed atomic.Bool  // timer will fire, or its function runs
 	timer *time.Timer  // guarded by Spool.mu
+
+	unsaved atomic.Bool // the last save that was due has failed
 
 	saveMu sync.Mutex // one save at a time
 }
@@ -237,8 +246,15 @@ func (s *Spool) saveDue() {
 	defer s.work.Done()
 	s.acks.Store(0)
 	s.armed.Store(false)
-	if err := s.save(); err != nil {
+	err := s.save()
+	failing := err != nil
+	switch {
+	case failing && !s.unsaved.Swap(true):
 		s.o.Logger.Error("spool: acknowledgements cannot be saved", "dir", s.dir, "err", err)
+	case !failing && s.unsaved.Swap(false):
+		s.o.Logger.Info("spool: acknowledgements are saved again", "dir", s.dir)
+	}
+	if failing {
 		s.acknowledged(0) // try again
 	}
 }
@@ -262,7 +278,10 @@ func (s *Spool) save() error {
 	s.mu.Unlock()
 	var errs []error
 	for _, c := range all {
-		if c.low.Load() == c.saved {
+		switch {
+		case c.file == nil:
+			return ErrClosed
+		case c.low.Load() == c.saved:
 			continue
 		}
 		if err := s.saveCursor(c); err != nil {
@@ -306,7 +325,7 @@ func (s *Spool) Forget(name string) error {
 		return ErrClosed
 	case c == nil:
 		return fmt.Errorf("spool: reader %q: %w", name, fs.ErrNotExist)
-	case c.open:
+	case c.reader != nil:
 		return ErrReaderOpen
 	}
 	if err := s.fs.Remove(s.path(name + cursorSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {

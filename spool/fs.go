@@ -21,7 +21,8 @@ type FS interface {
 	SyncDir(dir string) error
 
 	// Lock takes a lock that no other process has, until it is closed or the
-	// process ends. It does not wait.
+	// process ends. It does not wait: the error matches ErrLocked if another has
+	// it.
 	Lock(name string) (io.Closer, error)
 }
 

@@ -3,7 +3,6 @@
 package spool
 
 import (
-	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +24,3 @@ func lockFile(f *os.File) error {
 	}
 	return os.NewSyscallError("flock", err)
 }
-
-// isLocked reports whether the error of another FS means that the lock is taken.
-func isLocked(err error) bool { return errors.Is(err, unix.EWOULDBLOCK) }

@@ -318,10 +318,10 @@ func TestRandomOperationsAgainstAModel(t *testing.T) {
 		hook  func(crashfs.Call) error
 		full  int64
 	}{
-		{name: "small", opts: spool.Options{SegmentBytes: 8 << 10, MaxBytes: 64 << 10}, sizes: small, seeds: 40, steps: 400},
-		{name: "unbounded", opts: spool.Options{SegmentBytes: 16 << 10, MaxBytes: -1, CursorAcks: 1}, sizes: small, seeds: 20, steps: 400},
+		{name: "small", opts: spool.Options{SegmentBytes: 8 << 10, MaxBytes: 64 << 10}, sizes: small, seeds: 16, steps: 400},
+		{name: "unbounded", opts: spool.Options{SegmentBytes: 16 << 10, MaxBytes: -1, CursorAcks: 1}, sizes: small, seeds: 10, steps: 400},
 		{
-			name: "failing", opts: spool.Options{SegmentBytes: 16 << 10, MaxBytes: -1}, sizes: small, seeds: 40, steps: 300,
+			name: "failing", opts: spool.Options{SegmentBytes: 16 << 10, MaxBytes: -1}, sizes: small, seeds: 16, steps: 300,
 			hook: func(c crashfs.Call) error {
 				switch {
 				case c.Op == crashfs.Sync && c.N%13 == 5, c.Op == crashfs.Write && c.N%41 == 40:
@@ -332,8 +332,8 @@ func TestRandomOperationsAgainstAModel(t *testing.T) {
 				return nil
 			},
 		},
-		{name: "full disk", opts: spool.Options{SegmentBytes: 16 << 10, MaxBytes: -1}, sizes: small, seeds: 20, steps: 600, full: 200 << 10},
-		{name: "real limits", sizes: []int{100, 3 << 20, 15 << 20}, seeds: 1, steps: 60},
+		{name: "full disk", opts: spool.Options{SegmentBytes: 16 << 10, MaxBytes: -1}, sizes: small, seeds: 10, steps: 600, full: 200 << 10},
+		{name: "real limits", sizes: []int{100, 3 << 20, 15 << 20}, seeds: 1, steps: 40},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

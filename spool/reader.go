@@ -73,7 +73,7 @@ func (s *Spool) Reader(name string, o ReaderOptions) (*Reader, error) {
 	defer s.saveMu.Unlock()
 	s.mu.Lock()
 	c, closed := s.cursors[name], s.closed
-	low := s.next
+	low, fresh := s.next, false
 	if !o.FromEnd && len(s.segs) > 0 {
 		low = s.segs[0].first
 	}
@@ -82,6 +82,7 @@ func (s *Spool) Reader(name string, o ReaderOptions) (*Reader, error) {
 	case closed:
 		return nil, ErrClosed
 	case c == nil:
+		fresh = true
 		var err error
 		if c, err = s.makeCursor(name, low); err != nil {
 			return nil, fmt.Errorf("spool: reader %q: %w", name, err)
@@ -92,12 +93,15 @@ func (s *Spool) Reader(name string, o ReaderOptions) (*Reader, error) {
 	switch {
 	case s.closed:
 		return nil, ErrClosed
-	case c.open:
+	case c.reader != nil:
 		return nil, ErrReaderOpen
 	}
-	c.open = true
+	if fresh && len(s.segs) > 0 { // the oldest may have been dropped meanwhile
+		c.low.Store(max(low, s.segs[0].first))
+	}
 	s.cursors[name] = c
-	return &Reader{s: s, c: c, most: o.Window, next: max(c.low.Load(), 1)}, nil
+	c.reader = &Reader{s: s, c: c, most: o.Window, next: max(c.low.Load(), 1)}
+	return c.reader, nil
 }
 
 // Next returns the next record, waiting for one. Its payload is good until the
@@ -150,7 +154,7 @@ func (r *Reader) tryRead(to []Record) (n int, err error) {
 	closed := r.closed
 	r.mu.Unlock()
 	switch {
-	case closed || r.s.isClosed():
+	case closed || !r.s.readable():
 		return 0, ErrClosed
 	case len(again) > 0:
 		return r.readAgain(to, again)
@@ -263,12 +267,14 @@ func (r *Reader) record(next uint64, others bool) (h header, payload []byte, err
 }
 
 // open begins to read a segment. If its file has gone, it returns the id behind
-// what was in it.
+// what was in it, 0 if nothing is missed.
 func (r *Reader) open(g *segment, next uint64) (gap uint64, err error) {
 	f, err := r.s.fs.OpenFile(r.s.path(g.name), os.O_RDONLY, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		_, limit, _ := r.s.limit(g)
-		return max(limit, next+1), nil
+		if _, limit, _ := r.s.limit(g); limit > next {
+			return limit, nil
+		}
+		return 0, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("spool: %w", err)
@@ -383,24 +389,32 @@ func (r *Reader) Rewind() error {
 // Close makes the reader's acknowledgements durable and closes it. A call of
 // Next that waits returns ErrClosed.
 func (r *Reader) Close() error {
+	if !r.end() {
+		return ErrClosed
+	}
+	err := r.s.save()
+	if r.s.isClosed() {
+		err = nil // and it has saved, or said that it could not
+	}
+	r.s.mu.Lock()
+	r.c.reader = nil
+	r.s.mu.Unlock()
+	return err
+}
+
+// end ends the use of the reader, and reports whether it was in use.
+func (r *Reader) end() bool {
 	r.mu.Lock()
 	closed := r.closed
 	r.closed = true
 	r.mu.Unlock()
 	if closed {
-		return ErrClosed
+		return false
 	}
 	r.s.rouse()
 	r.reading.Lock()
+	defer r.reading.Unlock()
 	r.shut()
 	r.old.shut()
-	r.reading.Unlock()
-	var err error
-	if !r.s.isClosed() {
-		err = r.s.save()
-	}
-	r.s.mu.Lock()
-	r.c.open = false
-	r.s.mu.Unlock()
-	return err
+	return true
 }

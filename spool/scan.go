@@ -163,15 +163,18 @@ func (s *scanner) bytes(n int, some bool) ([]byte, error) {
 	return s.buf[:n], nil
 }
 
+// pageBytes is the least that a disk fails to read, and the system with it.
+const pageBytes = 4 << 10
+
 // salvage reads what can be read of a piece for which the disk has an error. The
-// rest is left to the checksums. If there is nothing it returns the error, since
-// it may well be that the disk as a whole does not answer.
+// rest is left to the checksums. If there is nothing in more than the last page
+// it returns the error, since it may well be that the disk as a whole does not
+// answer.
 func (s *scanner) salvage(failed error) (n int, err error) {
-	const page = 4 << 10
-	good := false
+	pages, good := 0, false
 	clear(s.buf)
 	for n < len(s.buf) {
-		piece := s.buf[n:min(len(s.buf), n+page-int((s.off+int64(n))%page))]
+		piece := s.buf[n:min(len(s.buf), n+pageBytes-int((s.off+int64(n))%pageBytes))]
 		k, err := s.file.ReadAt(piece, s.off+int64(n))
 		good = good || err == nil && k > 0
 		if err == io.EOF {
@@ -179,6 +182,11 @@ func (s *scanner) salvage(failed error) (n int, err error) {
 			break
 		}
 		n += len(piece)
+		pages++
+	}
+	if !good && pages == 1 {
+		k, _ := s.file.ReadAt(make([]byte, 1), 0)
+		good = k > 0 && s.off >= pageBytes
 	}
 	if !good {
 		return 0, failed

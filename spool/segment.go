@@ -147,15 +147,20 @@ func (g *segment) tail(f io.ReaderAt) (tail, error) {
 // written and not synced, or not been able to sync. The kernel may take such
 // pages for clean, so the same bytes are written once more.
 func (g *segment) fasten(f File, t tail) error {
-	b := make([]byte, min(t.end-t.off, 1<<20))
-	for off := t.off; off < t.end; off += int64(len(b)) {
-		b = b[:min(int64(len(b)), t.end-off)]
-		if _, err := f.ReadAt(b, off); err != nil && err != io.EOF {
-			return err
+	buf := make([]byte, min(t.end-t.off, 1<<20))
+	for off := t.off; off < t.end; {
+		b := buf[:min(int64(len(buf)), t.end-off)]
+		_, err := f.ReadAt(b, off)
+		if err != nil && err != io.EOF { // what is good of it, a page at a time
+			b = b[:min(int64(len(b)), pageBytes-off%pageBytes)]
+			_, err = f.ReadAt(b, off)
 		}
-		if _, err := f.WriteAt(b, off); err != nil {
-			return err
+		if err == nil || err == io.EOF {
+			if _, err := f.WriteAt(b, off); err != nil {
+				return err
+			}
 		}
+		off += int64(len(b))
 	}
 	return f.Sync()
 }

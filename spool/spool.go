@@ -32,7 +32,7 @@ type Options struct {
 	// read. The wall clock counts only across restarts.
 	MaxAge time.Duration
 
-	// MaxRecord bounds a payload: 16 MiB.
+	// MaxRecord bounds a payload: 16 MiB. There is no going beyond 1 GiB.
 	MaxRecord int
 
 	// CommitDelay is how long a batch waits for others to join it. The default
@@ -77,6 +77,7 @@ func (o Options) withDefaults() Options {
 		o.SegmentBytes = max(1, min(o.SegmentBytes, o.MaxBytes/4))
 	}
 	or(&o.MaxRecord, 16<<20)
+	o.MaxRecord = min(o.MaxRecord, 1<<30)
 	or(&o.CommitBytes, 1<<20)
 	or(&o.CursorDelay, 100*time.Millisecond)
 	or(&o.CursorAcks, 1000)
@@ -154,9 +155,6 @@ func Open(dir string, o Options) (*Spool, error) {
 	}
 	lock, err := s.fs.Lock(s.path("lock"))
 	if err != nil {
-		if !errors.Is(err, ErrLocked) && isLocked(err) {
-			err = errors.Join(ErrLocked, err)
-		}
 		return nil, fmt.Errorf("spool: %s: %w", dir, err)
 	}
 	if err := s.recover(); err != nil {
@@ -279,10 +277,17 @@ func (s *Spool) recoverEnd(clean uint64) error {
 func (s *Spool) limit(g *segment) (succ *segment, limit uint64, end int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := slices.IndexFunc(s.segs, func(x *segment) bool { return x.seq > g.seq }); i >= 0 {
+	if i := s.behind(g); i < len(s.segs) {
 		return s.segs[i], s.segs[i].first, g.end.Load()
 	}
 	return nil, s.next, g.end.Load()
+}
+
+// behind returns the index of the segment behind g, len(s.segs) if there is none.
+// g may have been deleted. s.mu is held.
+func (s *Spool) behind(g *segment) int {
+	i, _ := slices.BinarySearchFunc(s.segs, g.seq+1, func(x *segment, seq uint64) int { return cmp.Compare(x.seq, seq) })
+	return i
 }
 
 // segmentOf returns the segment that should have the record, or what follows it.
@@ -309,7 +314,7 @@ func (s *Spool) reasonFor(first uint64, g *segment) Reason {
 	}
 	doubt := s.doubt
 	if g != nil {
-		if i := slices.IndexFunc(s.segs, func(x *segment) bool { return x.seq > g.seq }); i >= 0 {
+		if i := s.behind(g); i < len(s.segs) {
 			doubt = s.segs[i].doubt
 		}
 	}
@@ -323,6 +328,15 @@ func (s *Spool) isClosed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closed
+}
+
+// readable says whether there may be something to read, and deletes what is too
+// old for that.
+func (s *Spool) readable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expire()
+	return !s.closed
 }
 
 // rouse has all readers that wait look again.
@@ -408,8 +422,18 @@ func (s *Spool) Close() error {
 	s.wake()
 	s.awaken()
 	s.stopSaving()
+	var readers []*Reader
+	for _, c := range s.cursors {
+		if c.reader != nil {
+			readers = append(readers, c.reader)
+			c.reader = nil
+		}
+	}
 	s.mu.Unlock()
 	s.work.Wait() // what was submitted is committed
+	for _, r := range readers {
+		r.end() // nothing is acknowledged any more
+	}
 	err := errors.Join(s.save(), s.endSegment())
 	s.markEnd()
 	s.closeCursors()

@@ -73,7 +73,7 @@ func want(t testing.TB, r *spool.Reader, first uint64, texts ...string) {
 func wantNone(t testing.TB, r *spool.Reader) {
 	t.Helper()
 	if rec, err := glance(r); err != errNothing {
-		t.Fatalf("Next = %d %q, %v, want nothing", rec.ID, rec.Payload, err)
+		t.Fatalf("Next = %d %.40q, %v, want nothing", rec.ID, rec.Payload, err)
 	}
 }
 
@@ -83,7 +83,7 @@ func wantGap(t testing.TB, r *spool.Reader, first, last uint64, why spool.Reason
 	rec, err := glance(r)
 	gap, ok := errors.AsType[*spool.GapError](err)
 	if !ok || *gap != (spool.GapError{First: first, Last: last, Reason: why}) {
-		t.Fatalf("Next = %d %q, %v, want that %d to %d are %v", rec.ID, rec.Payload, err, first, last, why)
+		t.Fatalf("Next = %d %.40q, %v, want that %d to %d are %v", rec.ID, rec.Payload, err, first, last, why)
 	}
 }
 
@@ -231,6 +231,7 @@ func TestClose_EndsEverything(t *testing.T) {
 	s := open(t, "q", spool.Options{FS: &disk})
 	add(t, s, "a")
 	r := reader(t, s, "r")
+	want(t, r, 1, "a")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -242,6 +243,8 @@ func TestClose_EndsEverything(t *testing.T) {
 		"Sync":    s.Sync(),
 		"Close":   s.Close(),
 		"Next":    second(r.Next(context.Background())),
+		"Ack":     r.Ack(1),
+		"a close": r.Close(),
 		"a later": second(s.Reader("r", spool.ReaderOptions{})),
 	} {
 		if !errors.Is(err, spool.ErrClosed) {

@@ -55,7 +55,7 @@ func (s *Spool) Stats() Stats {
 	}
 	for _, c := range s.cursors {
 		low := max(c.low.Load(), 1)
-		rs := ReaderStats{Name: c.name, Open: c.open, Low: low, Backlog: s.next - low}
+		rs := ReaderStats{Name: c.name, Open: c.reader != nil, Low: low, Backlog: s.next - low}
 		for i := range c.lost {
 			if n := c.lost[i].Load(); n > 0 {
 				if rs.Lost == nil {

@@ -56,7 +56,8 @@ func List(dir string, o Options) (Report, error) {
 
 // Verify reads the whole spool and says what is in it and what is missing. It
 // changes nothing and needs no lock: when the directory is in use, what is being
-// written counts as Unfinished.
+// written counts as Unfinished. Of o it needs the FS, and Overflow and MaxAge to
+// know whether records may have been deleted unread: they are damaged otherwise.
 func Verify(dir string, o Options) (Report, error) {
 	v, err := look(dir, o)
 	if err != nil {
@@ -77,8 +78,9 @@ func Verify(dir string, o Options) (Report, error) {
 
 // Export returns the records from the id from up to and including the id to, in
 // order, as Verify would count them. 0 stands for the first and the last. Missing
-// ones are passed over with a *GapError; any other error is the last thing. The
-// payload is good until the next step.
+// ones are passed over with a *GapError, whole even if it begins before from or
+// ends behind to; those that the spool deletes meanwhile without. Any other error
+// is the last thing. The payload is good until the next step.
 func Export(dir string, o Options, from, to uint64) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		v, err := look(dir, o)
@@ -87,7 +89,7 @@ func Export(dir string, o Options, from, to uint64) iter.Seq2[Record, error] {
 			return
 		}
 		if to == 0 {
-			to = ^uint64(0)
+			to = unknown
 		}
 		from = max(from, 1)
 		gaps := 0
@@ -133,12 +135,19 @@ type survey struct {
 	marks uint64 // the next id, by the cursors
 	want  uint64 // the id that comes next
 	batch uint64 // where the last batch of the segment at hand began
+
+	deletes Reason // why segments may be missing at the beginning; 0: they may not
 }
 
 func look(dir string, o Options) (*survey, error) {
-	v := &survey{dir: dir, fs: o.FS}
+	v := &survey{dir: dir, fs: o.FS, deletes: o.deletes()}
 	if v.fs == nil {
 		v.fs = osFS{}
+	}
+	// The spool may be in use. What the cursors say now is there when the segments
+	// are looked at, and what those begin with is not beyond the cursors then.
+	if err := v.readCursors(); err != nil {
+		return v, err
 	}
 	segs, _, err := findSegments(v.fs, dir)
 	if err != nil {
@@ -154,43 +163,74 @@ func look(dir string, o Options) (*survey, error) {
 		v.segs = append(v.segs, g)
 		v.Segments = append(v.Segments, SegmentReport{Name: g.name, First: g.first, Bytes: g.end.Load(), Created: g.created})
 	}
-	entries, err := v.fs.ReadDir(dir)
-	if err != nil {
-		return v, fmt.Errorf("spool: %w", err)
+	marks := v.marks
+	if err := v.readCursors(); err != nil {
+		return v, err
 	}
-	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), cursorSuffix)
-		if !ok || name != endMark && validName(name) != nil {
-			continue
-		}
-		low, found := readCursor(v.fs, filepath.Join(dir, e.Name()), name)
-		v.marks = max(v.marks, low)
-		if name != endMark {
-			v.Cursors = append(v.Cursors, CursorReport{name, low, !found})
-		}
+	v.marks = marks
+	for len(v.segs) > 1 && v.want != unknown && v.segs[1].first <= v.want {
+		v.segs, v.Segments = v.segs[1:], v.Segments[1:] // everybody has passed it: it is about to be deleted
 	}
 	if len(v.segs) > 0 {
 		v.First, v.Next = v.segs[0].first, v.segs[len(v.segs)-1].first
-		v.want = v.First
+		v.want = min(v.want, v.First)
 	}
-	for _, c := range v.Cursors {
-		if !c.Damaged {
-			v.want = min(v.want, max(c.Low, 1)) // it was not deleted in peace
-		}
+	for n := len(v.segs) - 1; n > 0 && v.onlyName(v.segs[n]); n-- {
+		v.segs, v.Segments = v.segs[:n], v.Segments[:n]
+	}
+	if v.want == unknown {
+		v.want = 1
 	}
 	v.Next = max(v.Next, v.marks, 1)
 	return v, nil
 }
 
-// readCursor reads a cursor without opening it for writing.
-func readCursor(fsys FS, path, name string) (low uint64, found bool) {
-	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
+// onlyName reports whether nothing of a segment can be read but its name, so that
+// Open would remove it.
+func (v *survey) onlyName(g *segment) bool {
+	if !g.blank {
+		return false
+	}
+	f, err := v.fs.OpenFile(filepath.Join(v.dir, g.name), os.O_RDONLY, 0)
 	if err != nil {
-		return 0, false
+		return false
 	}
 	defer f.Close()
-	_, low, found = readSlots(f, name)
-	return low, found
+	t, err := g.tail(f)
+	return err == nil && t.end == 0
+}
+
+// unknown is an id that no record has.
+const unknown = ^uint64(0)
+
+// readCursors reads the cursors.
+func (v *survey) readCursors() error {
+	entries, err := v.fs.ReadDir(v.dir)
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	v.Cursors, v.marks, v.want = nil, 0, unknown
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), cursorSuffix)
+		if !ok || name != endMark && validName(name) != nil {
+			continue
+		}
+		f, err := v.fs.OpenFile(filepath.Join(v.dir, e.Name()), os.O_RDONLY, 0)
+		if err != nil {
+			continue // it has been forgotten
+		}
+		_, low, whole := readSlots(f, name)
+		f.Close()
+		v.marks = max(v.marks, low)
+		if name == endMark {
+			continue
+		}
+		v.Cursors = append(v.Cursors, CursorReport{name, low, whole == 0})
+		if whole == 2 { // nothing behind it was deleted in peace
+			v.want = min(v.want, max(low, 1))
+		}
+	}
+	return nil
 }
 
 // read goes through the records of a segment, and notes what is missing in it
@@ -199,13 +239,16 @@ func (v *survey) read(i int, each func(Record) bool) error {
 	g := v.segs[i]
 	f, err := v.fs.OpenFile(filepath.Join(v.dir, g.name), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it has been deleted meanwhile
+		if i+1 < len(v.segs) { // it has been deleted meanwhile
+			v.want = max(v.want, v.segs[i+1].first)
+		}
+		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	limit, doubt := ^uint64(0), uint64(0)
+	limit, doubt := unknown, uint64(0)
 	if i+1 < len(v.segs) {
 		limit, doubt = v.segs[i+1].first, v.segs[i+1].doubt
 	} else {
@@ -213,12 +256,16 @@ func (v *survey) read(i int, each func(Record) bool) error {
 		if err != nil {
 			return err
 		}
+		v.Next = max(v.Next, t.next)
 		if v.batch = t.batch; v.marks <= v.batch {
 			doubt = v.batch
 		}
 	}
-	if v.want < g.first {
-		v.missing(v.want, g.first, g.doubt)
+	if before := v.want; before < g.first {
+		v.missing(before, g.first, g.doubt)
+		if i == 0 && v.deletes != 0 {
+			v.Gaps[0].Reason = v.deletes
+		}
 	}
 	sc := g.scan(f)
 	defer func() { v.Segments[i].Damages = withName(sc.damages, g.name) }()
@@ -233,11 +280,7 @@ func (v *survey) read(i int, each func(Record) bool) error {
 		}
 		switch {
 		case h.kind == kindBatch:
-			n, count, _ := parseBatch(b)
-			nanos = n
-			if limit == ^uint64(0) {
-				v.Next = max(v.Next, h.id+uint64(count))
-			}
+			nanos, _, _ = parseBatch(b)
 		case h.kind != kindMessage || h.id < v.want:
 		case h.id >= limit: // never durable
 			v.missing(v.want, limit, doubt)
@@ -254,7 +297,7 @@ func (v *survey) read(i int, each func(Record) bool) error {
 			}
 		}
 	}
-	if limit != ^uint64(0) {
+	if limit != unknown {
 		v.missing(v.want, limit, doubt)
 	}
 	return nil
@@ -265,7 +308,7 @@ func (v *survey) finish() {
 	if v.want < v.marks {
 		v.missing(v.want, v.marks, 0)
 	}
-	if v.want > 0 && v.want < v.Next {
+	if v.want < v.Next {
 		v.missing(v.want, v.Next, max(v.batch, 1))
 	}
 }

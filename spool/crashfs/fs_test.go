@@ -160,7 +160,7 @@ func TestLocksExcludeEachOther(t *testing.T) {
 		t.Errorf("Lock after a crash: %v", err)
 	}
 	must(t, l.Close())
-	if l, err = disk.Lock("d/lock"); err != nil {
+	if _, err = disk.Lock("d/lock"); err != nil {
 		t.Errorf("Lock after Close: %v", err)
 	}
 }
