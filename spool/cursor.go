@@ -225,7 +225,7 @@ func (s *Spool) acknowledged(n int) {
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	switch {
 	case s.closed: // Close saves
 	case !s.armed.Load():
@@ -275,7 +275,7 @@ func (s *Spool) save() error {
 	for _, c := range s.cursors {
 		all = append(all, c)
 	}
-	s.mu.Unlock()
+	s.unlock()
 	var errs []error
 	for _, c := range all {
 		switch {
@@ -289,7 +289,7 @@ func (s *Spool) save() error {
 		}
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.collect()
 	return errors.Join(errs...)
 }
@@ -318,7 +318,7 @@ func (s *Spool) Forget(name string) error {
 	s.saveMu.Lock()
 	defer s.saveMu.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	c := s.cursors[name]
 	switch {
 	case s.closed:

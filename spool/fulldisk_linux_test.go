@@ -24,7 +24,7 @@ func TestFullDiskRefusesAndHeals(t *testing.T) {
 			if err := syscall.Statfs(dir, &s); err != nil {
 				t.Fatal(err)
 			}
-			return int64(s.Bavail) * s.Bsize
+			return int64(s.Bavail) * int64(s.Bsize)
 		})
 		return
 	}

@@ -58,7 +58,8 @@ type Reader struct {
 	closed  bool     // Guarded by mu
 }
 
-// Reader opens the reader of that name, which is made if it is new. There can be
+// Reader opens the reader of that name, which is made if it is new. Names are
+// parts of file names: where those fold case, so do they. There can be
 // one at a time: otherwise the error is ErrReaderOpen. It begins with the oldest
 // record that it has not acknowledged.
 func (s *Spool) Reader(name string, o ReaderOptions) (*Reader, error) {
@@ -77,7 +78,7 @@ func (s *Spool) Reader(name string, o ReaderOptions) (*Reader, error) {
 	if !o.FromEnd && len(s.segs) > 0 {
 		low = s.segs[0].first
 	}
-	s.mu.Unlock()
+	s.unlock()
 	switch {
 	case closed:
 		return nil, ErrClosed
@@ -89,7 +90,7 @@ func (s *Spool) Reader(name string, o ReaderOptions) (*Reader, error) {
 		}
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	switch {
 	case s.closed:
 		return nil, ErrClosed
@@ -129,6 +130,9 @@ func (r *Reader) Read(ctx context.Context, to []Record) (n int, err error) {
 			return 0, context.Cause(ctx)
 		}
 		n, err := r.tryRead(to)
+		if gap, ok := err.(*GapError); ok {
+			r.s.o.Logger.Warn("spool: records are missing", "dir", r.s.dir, "reader", r.c.name, "first", gap.First, "last", gap.Last, "reason", gap.Reason)
+		}
 		switch {
 		case n > 0 || err != nil:
 			return n, err
@@ -306,7 +310,6 @@ func (r *Reader) tellDamage() {
 func (r *Reader) lost(first, last uint64) error {
 	why := r.s.reasonFor(first, r.seg)
 	r.c.lost[why].Add(last - first + 1)
-	r.s.o.Logger.Warn("spool: records are missing", "dir", r.s.dir, "reader", r.c.name, "first", first, "last", last, "reason", why)
 	return &GapError{First: first, Last: last, Reason: why}
 }
 
@@ -398,7 +401,7 @@ func (r *Reader) Close() error {
 	}
 	r.s.mu.Lock()
 	r.c.reader = nil
-	r.s.mu.Unlock()
+	r.s.unlock()
 	return err
 }
 

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -129,6 +130,7 @@ type Spool struct {
 	floor   []span     // what was deleted unread, in order
 	cursors map[string]*cursor
 	closed  bool
+	said    []func()      // for the Logger, which is never called under mu
 	grown   chan struct{} // closed when there is more to read, or nothing any more; nil: nobody waits
 	appending
 	saving
@@ -276,7 +278,7 @@ func (s *Spool) recoverEnd(clean uint64) error {
 // all of one moment. g may have been deleted.
 func (s *Spool) limit(g *segment) (succ *segment, limit uint64, end int64) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if i := s.behind(g); i < len(s.segs) {
 		return s.segs[i], s.segs[i].first, g.end.Load()
 	}
@@ -294,7 +296,7 @@ func (s *Spool) behind(g *segment) int {
 // If there is none, it returns the next id of all.
 func (s *Spool) segmentOf(id uint64) (g *segment, next uint64) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if len(s.segs) == 0 {
 		return nil, s.next
 	}
@@ -306,7 +308,7 @@ func (s *Spool) segmentOf(id uint64) (g *segment, next uint64) {
 // front of it, the first of which has the id.
 func (s *Spool) reasonFor(first uint64, g *segment) Reason {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	for _, f := range s.floor {
 		if first <= f.last {
 			return f.reason
@@ -326,7 +328,7 @@ func (s *Spool) reasonFor(first uint64, g *segment) Reason {
 
 func (s *Spool) isClosed() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	return s.closed
 }
 
@@ -334,7 +336,7 @@ func (s *Spool) isClosed() bool {
 // old for that.
 func (s *Spool) readable() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.expire()
 	return !s.closed
 }
@@ -342,15 +344,32 @@ func (s *Spool) readable() bool {
 // rouse has all readers that wait look again.
 func (s *Spool) rouse() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.wake()
 }
 
 // watch returns a channel that is closed when readers are to look again.
 func (s *Spool) watch() <-chan struct{} {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	return s.changes()
+}
+
+// say has the Logger told when s.mu is released. s.mu is held.
+func (s *Spool) say(level slog.Level, text string, args ...any) {
+	s.said = append(s.said, func() {
+		s.o.Logger.Log(context.Background(), level, text, append([]any{"dir", s.dir}, args...)...)
+	})
+}
+
+// unlock releases s.mu and tells the Logger what there is to tell.
+func (s *Spool) unlock() {
+	said := s.said
+	s.said = nil
+	s.mu.Unlock()
+	for _, tell := range said {
+		tell()
+	}
 }
 
 // wake wakes readers. s.mu is held.
@@ -388,7 +407,7 @@ func (s *Spool) dropOldest(why Reason) {
 	} else {
 		s.floor = append(s.floor, span{last, why})
 	}
-	s.o.Logger.Warn("spool: deleted records that were not read", "dir", s.dir, "segment", g.name, "reason", why)
+	s.say(slog.LevelWarn, "spool: deleted records that were not read", "segment", g.name, "reason", why)
 }
 
 // expire deletes what is too old. s.mu is held.
@@ -405,7 +424,7 @@ func (s *Spool) remove(g *segment) {
 	s.segs = s.segs[1:]
 	s.bytes -= g.end.Load()
 	if err := s.fs.Remove(s.path(g.name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		s.o.Logger.Warn("spool: a segment cannot be removed", "dir", s.dir, "segment", g.name, "err", err)
+		s.say(slog.LevelWarn, "spool: a segment cannot be removed", "segment", g.name, "err", err)
 	}
 }
 
@@ -415,7 +434,7 @@ func (s *Spool) remove(g *segment) {
 func (s *Spool) Close() error {
 	s.mu.Lock()
 	if s.closed {
-		s.mu.Unlock()
+		s.unlock()
 		return ErrClosed
 	}
 	s.closed = true
@@ -429,7 +448,7 @@ func (s *Spool) Close() error {
 			c.reader = nil
 		}
 	}
-	s.mu.Unlock()
+	s.unlock()
 	s.work.Wait() // what was submitted is committed
 	for _, r := range readers {
 		r.end() // nothing is acknowledged any more
@@ -444,7 +463,7 @@ func (s *Spool) Close() error {
 func (s *Spool) Sync() error {
 	s.mu.Lock()
 	closed := s.closed
-	s.mu.Unlock()
+	s.unlock()
 	if closed {
 		return ErrClosed
 	}

@@ -44,7 +44,7 @@ type ReaderStats struct {
 // Stats returns the counters.
 func (s *Spool) Stats() Stats {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	st := Stats{
 		Next: s.next, First: s.next, Segments: len(s.segs), Bytes: s.bytes,
 		Commits: s.commits, Failures: s.failures, Refused: s.refused, Trouble: s.trouble,
