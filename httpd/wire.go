@@ -37,6 +37,7 @@ type wire struct {
 
 	idle     atomic.Bool // net/http waits for a request
 	hijacked atomic.Bool
+	refused  atomic.Bool // a head was refused: net/http gets and says nothing more
 	moored   atomic.Bool // Read has ended so that the connection can be moored
 
 	bodySince time.Time // Read only
@@ -83,6 +84,8 @@ func (w *wire) Read(b []byte) (n int, err error) {
 	switch {
 	case len(b) == 0:
 		return 0, nil
+	case w.refused.Load():
+		return 0, errRefused
 	case w.track.broken:
 		return 0, io.EOF
 	}
@@ -149,11 +152,13 @@ func (w *wire) refuse(why string) error {
 	io.WriteString(w.Taken, "HTTP/1.1 "+status+"\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"+status+": "+why)
 	w.c.observeBad(http.StatusBadRequest, why)
 	w.pending = nil
+	w.refused.Store(true)
 	w.blame(hythe.BadFrame, errors.New("httpd: "+why))
-	return &net.OpError{Op: "read", Err: errRefused} // to which net/http says nothing
+	return errRefused
 }
 
-var errRefused = errors.New("httpd: ambiguous request")
+// errRefused is an error of reading to which net/http says nothing.
+var errRefused error = &net.OpError{Op: "read", Err: errors.New("httpd: ambiguous request")}
 
 // read reads what has come, waiting for it until the deadline.
 func (w *wire) read(b []byte) (int, error) {
@@ -307,6 +312,9 @@ func (w *wire) drain() {
 }
 
 func (w *wire) Write(b []byte) (int, error) {
+	if w.refused.Load() {
+		return 0, errRefused
+	}
 	if !w.c.active.Load() {
 		w.sawRefusal(b)
 	}
