@@ -43,6 +43,10 @@ type File interface {
 	Sync() error
 }
 
+// OS returns the operating system's filesystem, for an FS that stands in front of
+// it.
+func OS() FS { return osFS{} }
+
 // osFS is the operating system's filesystem.
 type osFS struct{}
 
