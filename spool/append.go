@@ -12,7 +12,7 @@ import (
 // "commit only".
 type appending struct {
 	pending    *batch        // gathers; nil: empty
-	spare      []byte        // a batch's buffer, for the next one
+	spares     [][]byte      // buffers of batches, for the next ones: two at most
 	committing bool          // a batch is being committed
 	flight     int64         // its bytes
 	room       chan struct{} // closed when pending has been taken; nil: nobody waits
@@ -117,8 +117,12 @@ func (s *Spool) add(payloads [][]byte, done func(uint64, error)) (*batch, int, e
 	}
 	b := s.pending
 	if b == nil {
-		b = &batch{buf: append(s.spare[:0], make([]byte, batchHead)...), began: time.Now(), full: make(chan struct{}), done: make(chan struct{})}
-		s.spare, s.pending = nil, b
+		b = &batch{began: time.Now(), full: make(chan struct{}), done: make(chan struct{})}
+		if n := len(s.spares); n > 0 {
+			b.buf, s.spares = s.spares[n-1], s.spares[:n-1]
+		}
+		b.buf = append(b.buf[:0], make([]byte, batchHead)...)
+		s.pending = b
 	}
 	index := b.count
 	for _, p := range payloads {
@@ -295,8 +299,8 @@ func (s *Spool) commitNext() (more bool) {
 	} else {
 		s.failed(err)
 	}
-	if cap(b.buf) <= spareBytes {
-		s.spare = b.buf
+	if cap(b.buf) <= spareBytes && len(s.spares) < 2 {
+		s.spares = append(s.spares, b.buf)
 	}
 	b.buf = nil
 	more = s.pending != nil

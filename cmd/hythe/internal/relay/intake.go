@@ -14,6 +14,14 @@ import (
 // ErrNoRoute means that no route takes a message.
 var ErrNoRoute = errors.New("relay: no route takes this message")
 
+// A RouteError says which of the messages it is. It matches ErrNoRoute.
+type RouteError struct{ Index int }
+
+func (e *RouteError) Error() string { return ErrNoRoute.Error() }
+
+// Unwrap returns ErrNoRoute.
+func (e *RouteError) Unwrap() error { return ErrNoRoute }
+
 // An Intake is where an input puts messages. It is safe for concurrent use.
 type Intake struct {
 	Name string
@@ -25,18 +33,23 @@ type Intake struct {
 	bytes    atomic.Uint64 // of their bodies
 	refused  atomic.Uint64
 	repeated atomic.Uint64
+
+	work    sync.WaitGroup  // who tries again
+	closing context.Context // ends with Close
+	close   context.CancelFunc
 }
 
 // NewIntake returns the intake of the input of that name. It has no routes yet.
 func NewIntake(name string, ids *IDs) *Intake {
 	in := &Intake{Name: name, ids: ids}
+	in.closing, in.close = context.WithCancel(context.Background())
 	in.routes.Store(new([]*Route))
 	return in
 }
 
 // SetRoutes says which routes there are, from the next call of Put or Submit on.
 func (in *Intake) SetRoutes(all []*Route) {
-	list := slices.DeleteFunc(slices.Clone(all), func(r *Route) bool { return !r.match.takesFrom(in.Name) })
+	list := slices.DeleteFunc(slices.Clone(all), func(r *Route) bool { return !r.match.Load().takesFrom(in.Name) })
 	in.routes.Store(&list)
 }
 
@@ -66,37 +79,27 @@ func (in *Intake) Put(ctx context.Context, msgs []Message, header func(name stri
 // PutWaiting is Put that waits for room, and for the end of whatever trouble there
 // is, until ctx ends. Then the error is why the messages could not be put.
 func (in *Intake) PutWaiting(ctx context.Context, msgs []Message, header func(name string) string) error {
-	b := batches.Get().(*batch)
-	defer b.free()
-	err := in.sort(b, msgs, header)
-	for pause := 20 * time.Millisecond; err == nil; pause = min(2*pause, time.Second) {
-		trouble := b.append()
-		if trouble == nil || errors.Is(trouble, spool.ErrTooLarge) {
-			err = trouble
-			break
-		}
-		if stopped := sleep(ctx, pause); stopped != nil {
-			err = errors.Join(trouble, stopped)
-		}
+	done := make(chan error, 1)
+	if err := in.Start(ctx, msgs, header, func(err error) { done <- err }); err != nil {
+		return err
 	}
-	in.count(msgs, err)
-	return err
+	return <-done
 }
 
-// Submit is Put that does not wait: done is called when the messages are durable
-// on every route, or could not be made so. The calls come in the order of
-// submission as long as the same routes take all messages. done must not block.
-// When Submit returns an error, done is not called; spool.ErrBusy is one, after
-// which Put waits. (Submit itself waits when only one of several routes is busy.)
-func (in *Intake) Submit(msgs []Message, header func(name string) string, done func(error)) error {
+// Start is PutWaiting that does not wait: done is called once, with nil when the
+// messages are durable on every route. It must not block, and it may be called
+// before Start returns. Start returns an error, and done is not called, if the
+// messages cannot be put whatever happens: a *RouteError, spool.ErrTooLarge.
+func (in *Intake) Start(ctx context.Context, msgs []Message, header func(name string) string, done func(error)) error {
 	b := batches.Get().(*batch)
-	defer b.free()
 	if err := in.sort(b, msgs, header); err != nil {
+		b.free()
 		in.count(msgs, err)
 		return err
 	}
 	n, bytes := uint64(len(msgs)), size(msgs)
-	err := b.submit(func(err error) {
+	finish := func(err error) {
+		b.free()
 		if err == nil {
 			in.messages.Add(n)
 			in.bytes.Add(bytes)
@@ -104,11 +107,75 @@ func (in *Intake) Submit(msgs []Message, header func(name string) string, done f
 			in.refused.Add(n)
 		}
 		done(err)
-	})
-	if err != nil && !errors.Is(err, spool.ErrBusy) {
-		in.refused.Add(n)
 	}
-	return err
+	b.submit(func(err error) {
+		if err == nil || errors.Is(err, spool.ErrTooLarge) {
+			finish(err)
+			return
+		}
+		in.work.Go(func() { finish(in.insist(ctx, b, err)) })
+	})
+	return nil
+}
+
+// insist appends what is left of a batch until that works, or ctx ends. trouble
+// is why it did not work yet.
+func (in *Intake) insist(ctx context.Context, b *batch, trouble error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(in.closing, cancel)()
+	pause := 20 * time.Millisecond
+	for {
+		if !errors.Is(trouble, spool.ErrBusy) { // for which append waits
+			if stopped := sleep(ctx, pause); stopped != nil {
+				return errors.Join(trouble, stopped)
+			}
+			pause = min(2*pause, time.Second)
+		}
+		if errors.Is(trouble, spool.ErrClosed) && !in.reroute(b) {
+			return trouble
+		}
+		if trouble = b.append(); trouble == nil || errors.Is(trouble, spool.ErrTooLarge) {
+			return trouble
+		}
+	}
+}
+
+// reroute looks up the routes of a batch again: one of them was closed, because it
+// is opened anew, or is no more. It reports whether any is left.
+func (in *Intake) reroute(b *batch) bool {
+	now := *in.routes.Load()
+	left := b.parts[:0]
+	for _, p := range b.parts {
+		if i := slices.IndexFunc(now, func(r *Route) bool { return r.Name == p.route.Name }); i >= 0 {
+			p.route = now[i]
+			left = append(left, p)
+		}
+	}
+	b.parts = left
+	return len(left) > 0
+}
+
+// Close gives up what cannot be put for want of room, and waits until nothing runs
+// any more. Nothing may be put after it.
+func (in *Intake) Close() {
+	in.close()
+	in.work.Wait()
+}
+
+// Identify gives an id to each message that has none, as Put would, and returns
+// arena, in which the ids are.
+func (in *Intake) Identify(msgs []Message, arena []byte) []byte {
+	number := in.ids.Reserve(len(msgs))
+	arena = slices.Grow(arena, 32*len(msgs)) // so that it stays where it is
+	for i := range msgs {
+		if len(msgs[i].ID) == 0 {
+			at := len(arena)
+			arena = in.ids.Append(arena, number+uint64(i))
+			msgs[i].ID = arena[at:len(arena):len(arena)]
+		}
+	}
+	return arena
 }
 
 // Refused counts messages that were refused before they were put.
@@ -159,6 +226,11 @@ func (b *batch) free() {
 	if cap(b.arena) > 1<<20 {
 		return
 	}
+	b.clear()
+	batches.Put(b)
+}
+
+func (b *batch) clear() {
 	clear(b.envelopes)
 	b.arena, b.envelopes = b.arena[:0], b.envelopes[:0]
 	b.parts = b.parts[:cap(b.parts)]
@@ -167,13 +239,13 @@ func (b *batch) free() {
 		b.parts[i].route = nil
 	}
 	b.parts = b.parts[:0]
-	batches.Put(b)
 }
 
 // sort puts the messages into envelopes and finds the routes of each.
 func (in *Intake) sort(b *batch, msgs []Message, header func(string) string) error {
 	in.wrap(b, msgs)
 	routes := *in.routes.Load()
+	routed := 0
 	for _, r := range routes {
 		if len(b.parts) < cap(b.parts) {
 			b.parts = b.parts[:len(b.parts)+1]
@@ -182,15 +254,21 @@ func (in *Intake) sort(b *batch, msgs []Message, header func(string) string) err
 		}
 		p := &b.parts[len(b.parts)-1]
 		p.route, p.envelopes = r, p.envelopes[:0]
+		match := r.match.Load()
+		if match.simple() {
+			p.envelopes = append(p.envelopes, b.envelopes...)
+			routed = len(msgs)
+			continue
+		}
 		for i := range msgs {
-			if r.match.simple() || r.match.matches(&msgs[i], header) {
+			if match.matches(&msgs[i], header) {
 				p.envelopes = append(p.envelopes, b.envelopes[i])
 			}
 		}
 	}
-	for i := range msgs {
-		if !slices.ContainsFunc(routes, func(r *Route) bool { return r.match.simple() || r.match.matches(&msgs[i], header) }) {
-			return ErrNoRoute
+	for i := 0; routed < len(msgs) && i < len(msgs); i++ {
+		if !slices.ContainsFunc(routes, func(r *Route) bool { return r.match.Load().matches(&msgs[i], header) }) {
+			return &RouteError{i}
 		}
 	}
 	b.parts = slices.DeleteFunc(b.parts, func(p part) bool { return len(p.envelopes) == 0 })
@@ -250,42 +328,50 @@ func (b *batch) append() error {
 	return errors.Join(errs...)
 }
 
-// submit has all parts made durable. If the first is refused, none is submitted;
-// if a later one is, done is told.
-func (b *batch) submit(done func(error)) error {
+// submit has all parts made durable, without waiting. Those of which that has
+// succeeded are gone from the batch when done is called.
+func (b *batch) submit(done func(error)) {
 	if len(b.parts) == 1 {
-		return b.parts[0].route.submit(b.parts[0].envelopes, done)
+		if err := b.parts[0].route.submit(b.parts[0].envelopes, done); err != nil {
+			done(err)
+		}
+		return
 	}
-	j := &join{left: len(b.parts), done: done}
+	j := &join{b: b, left: len(b.parts), failed: make([]bool, len(b.parts)), done: done}
 	for i, p := range b.parts {
-		err := p.route.submit(p.envelopes, j.one)
-		if err != nil && i == 0 {
-			return err
-		}
-		if errors.Is(err, spool.ErrBusy) {
-			j.one(p.route.append(p.envelopes))
-		} else if err != nil {
-			j.one(err)
+		one := func(err error) { j.one(i, err) }
+		if err := p.route.submit(p.envelopes, one); err != nil {
+			one(err)
 		}
 	}
-	return nil
 }
 
 // A join calls done when all parts of a batch have been heard of.
 type join struct {
-	mu   sync.Mutex
-	left int   // guarded by mu
-	err  error // guarded by mu
+	b    *batch
 	done func(error)
+
+	mu     sync.Mutex
+	left   int    // guarded by mu
+	failed []bool // guarded by mu
+	err    error  // guarded by mu
 }
 
-func (j *join) one(err error) {
+func (j *join) one(i int, err error) {
 	j.mu.Lock()
-	j.err = errors.Join(j.err, err)
-	j.left--
-	last, err := j.left == 0, j.err
-	j.mu.Unlock()
-	if last {
-		j.done(err)
+	if err != nil {
+		j.failed[i], j.err = true, errors.Join(j.err, err)
 	}
+	j.left--
+	last := j.left == 0
+	j.mu.Unlock()
+	if !last {
+		return
+	}
+	i = -1
+	j.b.parts = slices.DeleteFunc(j.b.parts, func(part) bool {
+		i++
+		return !j.failed[i]
+	})
+	j.done(j.err)
 }

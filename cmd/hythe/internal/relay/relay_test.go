@@ -296,11 +296,7 @@ func TestRoutes_MatchAndFanOut(t *testing.T) {
 		if err := in.Put(t.Context(), msgs, header); err != nil {
 			return err
 		}
-		done := make(chan error, 1) // and once more
-		if err := in.Submit(msgs, header, func(err error) { done <- err }); err != nil {
-			return err
-		}
-		return <-done
+		return in.PutWaiting(t.Context(), msgs, header) // and once more
 	}
 	if err := errors.Join(put(web, nil, "A1", "B1"), put(web, header, "A2"), put(lines, nil, "A3"), put(lines, header, "B2"), put(rest, nil, "B3")); err != nil {
 		t.Fatal(err)
@@ -364,7 +360,7 @@ func TestDurable_OnlyAfterTheSync(t *testing.T) {
 	f := relaytest.NewIntake(t)
 	release := f.Hold()
 	done := make(chan error, 1)
-	if err := f.Intake.Submit([]relay.Message{{Body: []byte("x")}}, nil, func(err error) { done <- err }); err != nil {
+	if err := f.Intake.Start(t.Context(), []relay.Message{{Body: []byte("x")}}, nil, func(err error) { done <- err }); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -382,8 +378,24 @@ func TestDurable_OnlyAfterTheSync(t *testing.T) {
 	}
 }
 
+// nowhere is an Output that confirms everything.
+type nowhere struct{}
+
+func (nowhere) Link() (s link.Status, ok bool) { return s, false }
+
+func (nowhere) Run(ctx context.Context, lane *relay.Lane) {
+	for {
+		msgs, err := lane.Next(ctx, 1000, 1<<20, 0)
+		if err != nil {
+			return
+		}
+		lane.Confirm(len(msgs))
+	}
+}
+
+// A message's way in and out, without input and output.
 func BenchmarkPut(b *testing.B) {
-	f := relaytest.NewIntake(b)
+	f := relaytest.NewWith(b, 1, func(int) (relay.Output, error) { return nowhere{}, nil })
 	msgs := make([]relay.Message, 200)
 	for i := range msgs {
 		msgs[i] = relay.Message{Source: []byte("in 127.0.0.1:12345"), Body: make([]byte, 256)}

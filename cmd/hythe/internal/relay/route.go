@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hythe-go/hythe/spool"
 )
@@ -55,7 +56,7 @@ type RouteOptions struct {
 // A Route keeps messages in a spool until all of its deliveries have settled them.
 type Route struct {
 	Name    string
-	match   Match
+	match   atomic.Pointer[Match]
 	discard bool
 	spool   *spool.Spool // nil if discard
 	dir     string
@@ -73,9 +74,10 @@ type Route struct {
 // OpenRoute opens the route's spool.
 func OpenRoute(name string, o RouteOptions) (*Route, error) {
 	r := &Route{
-		Name: name, match: o.Match, discard: o.Discard, dir: o.Dir, deadDir: o.DeadDir, dead: o.Dead, options: o.Spool,
+		Name: name, discard: o.Discard, dir: o.Dir, deadDir: o.DeadDir, dead: o.Dead, options: o.Spool,
 		logger: o.Logger, deliveries: make(map[string]*Delivery),
 	}
+	r.match.Store(&o.Match)
 	if r.logger == nil {
 		r.logger = slog.New(slog.DiscardHandler)
 	}
@@ -89,6 +91,10 @@ func OpenRoute(name string, o RouteOptions) (*Route, error) {
 	r.spool, r.first = s, s.Stats().Next
 	return r, nil
 }
+
+// SetMatch changes which messages the route takes. Intakes must be told of it with
+// SetRoutes.
+func (r *Route) SetMatch(m Match) { r.match.Store(&m) }
 
 // Deliver begins to deliver to the output of that name, over so many lanes, for
 // each of which open makes an Output.

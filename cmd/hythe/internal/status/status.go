@@ -123,7 +123,6 @@ type Conn struct {
 	ID     uint64        `json:"id"`
 	Remote string        `json:"remote"`
 	Age    time.Duration `json:"age"`
-	Idle   time.Duration `json:"idle"`
 	In     uint64        `json:"in"` // bytes
 	Out    uint64        `json:"out"`
 }
