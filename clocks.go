@@ -51,7 +51,7 @@ func (s *Stream) rearm(now int64) {
 		case s.status&sFramed == 0 && s.holds.Load() == 0 && out(s.opened, set.FirstInput):
 			s.cut(InputTimeout, nil)
 			return
-		case in != 0 && s.gate.Load() == 0 && out(in, set.Frame):
+		case in != 0 && s.gate.Load() == 0 && s.status&sFresh == 0 && out(in, set.Frame):
 			s.cut(InputTimeout, nil)
 			return
 		}

@@ -403,6 +403,10 @@ func (s *Stream) read(w *loop.Worker) bool {
 
 // feed offers src to the protocol and keeps what it leaves.
 func (s *Stream) feed(src []byte) {
+	if s.status&sFresh != 0 && s.inSince != 0 { // it was this side that took so long
+		s.inSince = s.srv.now()
+		s.armAfter(s.inSince, s.srv.settings().Frame)
+	}
 	s.status &^= sFresh
 	eof := s.status&sEOF != 0
 	n, err := s.proto.Input(src, eof)

@@ -67,7 +67,9 @@ func (e *DownError) Unwrap() []error {
 
 // Permanent marks an error of Dial or OnUp, a wrong password say, as one that
 // trying again will not cure. A link whose endpoints all fail like that goes to
-// the state Failed. It matches what err matches; Permanent(nil) is nil.
+// the state Failed, and so does one with a single endpoint when that is why
+// a connection is reported broken. It matches what err matches; Permanent(nil) is
+// nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -77,17 +79,30 @@ func Permanent(err error) error {
 
 type permanent struct{ err error }
 
+func isPermanent(err error) bool {
+	_, ok := errors.AsType[*permanent](err)
+	return ok
+}
+
 func (e *permanent) Error() string { return e.err.Error() }
 func (e *permanent) Unwrap() error { return e.err }
 
-// RetryAfter marks an error of Dial or OnUp with the time that the other side
-// has asked for: the pause after it is d, and up to a tenth more, whatever the
+// RetryAfter marks an error of Dial or OnUp, or why a connection is reported
+// broken, with the time that the other side has asked for: the pause after it is d, and up to a tenth more, whatever the
 // backoff says. It matches what err matches; RetryAfter(nil, d) is nil.
 func RetryAfter(err error, d time.Duration) error {
 	if err == nil {
 		return nil
 	}
 	return &retryAfter{err, d}
+}
+
+// askedFor returns the time that the other side has asked for, or 0.
+func askedFor(err error) time.Duration {
+	if r, ok := errors.AsType[*retryAfter](err); ok {
+		return r.d
+	}
+	return 0
 }
 
 type retryAfter struct {

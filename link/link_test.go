@@ -962,3 +962,30 @@ func TestStrings(t *testing.T) {
 		t.Errorf("the words are %v", reflect.ValueOf(seen).MapKeys())
 	}
 }
+
+// What a user of the connection reports counts as what an attempt says.
+func TestReport_PermanentAndRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Link[*fake]{Dial: newPeer().dial, Endpoints: []string{"a"}, Probe: time.Hour}
+		defer l.Close()
+		c, err := l.Get(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Report(c, Permanent(errDown))
+		synctest.Wait()
+		if s := l.State(); s.Phase != Failed || time.Until(s.Until) < 50*time.Minute {
+			t.Errorf("%v", s)
+		}
+		l.TryNow()
+		synctest.Wait()
+		if c, err = l.Get(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		l.Report(c, RetryAfter(errDown, 10*time.Minute))
+		synctest.Wait()
+		if s := l.State(); s.Phase != Waiting || time.Until(s.Until) < 10*time.Minute {
+			t.Errorf("%v", s)
+		}
+	})
+}

@@ -2,7 +2,6 @@ package link
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -104,12 +103,8 @@ func (o *owner[C]) connect() *up[C] {
 		}
 		o.cause = err
 		o.failed(e)
-		var p *permanent
-		o.hopeless = o.hopeless && errors.As(err, &p)
-		var r *retryAfter
-		if errors.As(err, &r) {
-			o.asked = max(o.asked, r.d)
-		}
+		o.hopeless = o.hopeless && isPermanent(err)
+		o.asked = max(o.asked, askedFor(err))
 	}
 	return nil
 }
@@ -214,7 +209,8 @@ func (o *owner[C]) hold(u *up[C]) (next *up[C]) {
 		o.goodbye(u)
 	default:
 		u.target.failed()
-		o.hopeless, o.asked = false, 0
+		o.asked = askedFor(u.cause)
+		o.hopeless = isPermanent(u.cause) && len(o.Endpoints) <= 1 // another one may be better
 	}
 	o.discard(u.conn)
 	o.forgetTryNow()

@@ -1,63 +1,62 @@
-// Hythe takes lines from TCP and Unix sockets and writes them to one place.
+// Hythe passes messages on, and loses none that it has acknowledged.
 //
-//	hythe                                    # lines on tcp://127.0.0.1:7000, to standard output
-//	printf 'hello\n' | nc -N 127.0.0.1 7000  # try it
+//	hythe                                     # lines, HTTP and FastCGI in, standard output out
+//	printf 'hello\n' | nc -N 127.0.0.1 7000   # try it
+//	curl -d hello http://127.0.0.1:7080/in    # answered when it is on disk
 //
-//	hythe -listen tcp://:7000 -listen 'unix:///run/hythe.sock?mode=0660' -to tcp://logs.example:7001
+//	hythe run -listen tcp://:7000 -to tcp://logs.example:7001   # a pipeline in a line
+//	hythe run -config /etc/hythe/hythe.toml                     # anything else
 //
-// -listen takes every endpoint that package listen knows, and may be repeated.
-// -to takes tcp://host:port, unix:///path, or - for standard output. hythe -h
-// has the other flags.
+// The commands are
 //
-// # Lines
+//	run      take messages in and deliver them (what hythe alone does)
+//	check    say what a configuration does, and what it promises
+//	send     send messages to a relay, and wait for its acknowledgement
+//	tail     show the messages in a route's spool, and those that come
+//	spool    look into spools: ls, verify, export, requeue, forget
+//	top      show what a running relay does
+//	version  say which hythe this is
 //
-// A line ends at LF; CRs in front of the LF belong to the end. It is written
-// whole, with LF behind it, and the lines of one connection are written in the
-// order in which they came. Lines of different connections are mixed line by
-// line. What a connection has sent when it finishes is a line even without the
-// LF, and what it has sent when it breaks is not. A line longer than -max-line
-// ends its connection.
+// hythe COMMAND -h explains each. Guides are in docs: hythe.1.md,
+// configuration.md, operating-the-relay.md.
 //
-// A line is written at once when nothing else is going on, and together with
-// others when many come.
+// # Signals
 //
-// # When the destination is slow, or gone
+// SIGTERM and SIGINT drain: what has come is spooled and acknowledged, what can be
+// delivered is, for as long as the configuration's drain says, and the rest stays
+// in the spool for the next start. A second one ends at once. SIGHUP has the
+// configuration read again; no listener is closed for it.
 //
-// At most 1 MiB of lines, and one line more, is held for the destination. While
-// it takes no more the connections are not read, so that their senders wait.
+// # Exit status
 //
-// A destination that cannot be connected to, or whose connection ends, is tried
-// again after 1 s, then 2 s, 4 s and so on up to 30 s. Until it is back nothing
-// is read, and the lines that were not written are held. A line of which it got
-// only the beginning is written to the new connection whole.
-//
-// None of this is safe: a line that was given to the kernel counts as written,
-// and is lost if the destination or the network fails before it got there. So
-// are the lines that are held when hythe is killed. That takes a durable spool,
-// which this version does not have.
-//
-// # Ending
-//
-// SIGTERM and SIGINT drain: no more connections are accepted, those that have
-// been silent for 100 ms are closed, the others finish, and all lines are written,
-// for at most as long as -drain says. Then a report is printed. A second signal
-// ends at once.
-//
-// The exit status is
-//
-//	0  every line that was taken was written
-//	1  something failed: an endpoint could not be bound, standard output was
-//	   closed, a connection had to be cut or lines were left over at the end
-//	2  the command line was wrong
+//	0  everything went well; messages may be left in the spool
+//	1  something failed: an endpoint could not be bound, a connection had to be
+//	   cut, messages were not acknowledged
+//	2  the command line, or the configuration, was wrong
 //
 // or, after a second signal, 128 and the signal's number.
 package main
 
 import (
 	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
+)
+
+// The exit statuses.
+const (
+	exitOK = iota
+	exitFailed
+	exitUsage
 )
 
 func main() {
@@ -71,5 +70,160 @@ func main() {
 		second := <-signals
 		os.Exit(128 + int(second.(syscall.Signal)))
 	}()
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	os.Exit(p.run(ctx, os.Args[1:]))
+}
+
+// A program is hythe with the files that it has.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	hangups        <-chan os.Signal // for tests; nil: SIGHUP
+}
+
+// A command is one of hythe's.
+type command struct {
+	name string
+	args string // how they are written
+	what string
+	run  func(p *program, ctx context.Context, f *flag.FlagSet, args []string) error
+}
+
+func commands() []command {
+	return []command{
+		{"run", "[-config FILE | -listen ENDPOINT ... -to URL -data DIR]", "take messages in and deliver them", runCommand},
+		{"check", "[-config FILE | flags of run]", "say what a configuration does, and what it promises", checkCommand},
+		{"send", "[-to URL] [-framing F] [-key K] [FILE ...]", "send messages to a relay, and wait for its acknowledgement", sendCommand},
+		{"tail", "[-config FILE | -data DIR] [-n N] [-f] ROUTE", "show the messages in a route's spool, and those that come", tailCommand},
+		{"spool", "ls|verify|export|requeue|forget [-config FILE | -data DIR] [ROUTE [OUTPUT]]", "look into spools, and mend them", spoolCommand},
+		{"top", "[-config FILE | -admin URL]", "show what a running relay does", topCommand},
+		{"version", "", "say which hythe this is", versionCommand},
+	}
+}
+
+// errUsage is for a command line that is wrong.
+type errUsage struct{ error }
+
+func usage(format string, args ...any) error { return errUsage{fmt.Errorf(format, args...)} }
+
+// run is the program: it returns the exit status.
+func (p *program) run(ctx context.Context, args []string) int {
+	notes := log.New(p.stderr, "hythe: ", 0)
+	name := "run"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name, args = args[0], args[1:]
+	}
+	if name == "help" {
+		if len(args) == 0 {
+			p.help()
+			return exitOK
+		}
+		name, args = args[0], []string{"-h"}
+	}
+	list := commands()
+	i := slices.IndexFunc(list, func(c command) bool { return c.name == name })
+	if i < 0 {
+		notes.Printf("there is no command %q%s; hythe help lists them", name, suggestion(name, list))
+		return exitUsage
+	}
+	c := list[i]
+	f := flag.NewFlagSet("hythe "+c.name, flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	err := c.run(p, ctx, f, args)
+	var wrong errUsage
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(p.stdout, "usage: hythe %s %s\n\n%s.\n\n", c.name, c.args, strings.ToUpper(c.what[:1])+c.what[1:])
+		f.SetOutput(p.stdout)
+		f.PrintDefaults()
+		return exitOK
+	}
+	if errors.Is(err, syscall.EPIPE) {
+		return exitFailed // as a reader of standard output that leaves, head say, expects
+	}
+	for line := range strings.Lines(err.Error()) {
+		notes.Print(strings.TrimPrefix(strings.TrimSuffix(line, "\n"), "hythe: "))
+	}
+	if errors.As(err, &wrong) {
+		notes.Printf("hythe %s -h explains", c.name)
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// parse reads the flags of a command, which may be before, between and behind its
+// other arguments. It returns those.
+func parse(f *flag.FlagSet, args []string) (others []string, err error) {
+	for {
+		switch err := f.Parse(args); {
+		case errors.Is(err, flag.ErrHelp):
+			return nil, err
+		case err != nil:
+			return nil, errUsage{err}
+		}
+		rest := f.Args()
+		if n := len(args) - len(rest); len(rest) == 0 || n > 0 && args[n-1] == "--" {
+			return append(others, rest...), nil
+		}
+		others, args = append(others, rest[0]), rest[1:]
+	}
+}
+
+// suggestion names the command that may have been meant.
+func suggestion(name string, list []command) string {
+	for _, c := range list {
+		if strings.HasPrefix(c.name, name) || strings.HasPrefix(name, c.name) || distance(name, c.name) <= 2 {
+			return fmt.Sprintf(" (%s?)", c.name)
+		}
+	}
+	return ""
+}
+
+// distance is how many letters have to be put in, taken out or replaced to make b
+// of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		corner := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			corner, row[j+1] = row[j+1], min(row[j]+1, row[j+1]+1, corner+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+func (p *program) help() {
+	fmt.Fprint(p.stdout, "Hythe passes messages on, and loses none that it has acknowledged.\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(p.stdout, "  hythe %-8s %s\n", c.name, c.what)
+	}
+	fmt.Fprint(p.stdout, "\nhythe alone runs with built-in settings; hythe COMMAND -h explains each command.\n")
+}
+
+func versionCommand(p *program, _ context.Context, f *flag.FlagSet, args []string) error {
+	if _, err := parse(f, args); err != nil {
+		return err
+	}
+	fmt.Fprintln(p.stdout, "hythe", version())
+	return nil
+}
+
+// version says which hythe this is.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown version)"
+	}
+	return fmt.Sprintf("%s (%s)", info.Main.Version, info.GoVersion)
 }

@@ -1,14 +1,12 @@
 // Package config reads the daemon's configuration, and says what it promises.
 package config
 
-import (
-	"time"
-)
-
 // A Config is the configuration of a daemon. Every duration and size is written
 // with its unit: "10s", "64MiB". What is left out has the default that is named.
 type Config struct {
 	Path string `toml:"-"` // file that it was read from; empty: the built-in one
+
+	places map[string]place // of tables and keys in the file
 
 	// Data is the directory of the spools: ./hythe-data.
 	Data string `toml:"data"`
@@ -177,12 +175,3 @@ type SpoolConfig struct {
 	// full its output waits.
 	DeadBytes Size `toml:"dead_bytes"`
 }
-
-// A Duration is written as Go writes it: "1m30s".
-type Duration time.Duration
-
-// A Size is a number of bytes: 4096, "64KiB", "1GiB", "10MB".
-type Size int64
-
-// Strings is one string or a list of them.
-type Strings []string

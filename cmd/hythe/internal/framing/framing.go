@@ -22,6 +22,9 @@ import (
 //	json       JSON values behind each other, with or without space between them
 //	raw        all that comes until the end of the stream is one message
 //	hythe      envelopes behind their 32-bit length; see docs/relay-protocol.md
+//
+// All of them deliver empty messages where there is something around them; who
+// reads lines skips the empty ones.
 var Names = []string{"lines", "nul", "netstring", "length8", "length16", "length32", "uvarint", "json", "raw", "hythe"}
 
 // Known reports whether there is such a framing.

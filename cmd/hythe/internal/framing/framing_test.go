@@ -2,8 +2,11 @@ package framing_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/hythe-go/hythe/cmd/hythe/internal/framing"
 	"github.com/hythe-go/hythe/codec"
@@ -32,6 +35,71 @@ func TestFramings_KeepTheCodecsPromises(t *testing.T) {
 			suite.Sent = [][]byte{[]byte("hello"), []byte("x"), []byte("a longer message, with blanks")}
 		}
 		t.Run(name, suite.Run)
+	}
+}
+
+func TestFramings_RefuseWhatIsTooLargeAtOnce(t *testing.T) {
+	for _, test := range []struct{ name, fits, tooLong string }{
+		{"lines", "1234567890\n", "12345678901"},
+		{"nul", "1234567890\x00", "12345678901"},
+		{"netstring", "10:1234567890,", "11:"},
+		{"length8", "\x0a1234567890", "\x0b"},
+		{"length16", "\x00\x0a1234567890", "\x00\x0b"},
+		{"length32", "\x00\x00\x00\x0a1234567890", "\x00\x00\x00\x0b"},
+		{"uvarint", "\x0a1234567890", "\x0b"},
+		{"json", `"12345678"`, `"1234567890`},
+		{"json", `[[[[[]]]]]`, `[[[[[[[[[[[`},
+		{"raw", "1234567890", "12345678901"},
+		{"hythe", "\x00\x00\x00\x0a1234567890", "\x00\x00\x00\x0b"},
+	} {
+		c, err := framing.New(test.name, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, msg, err := codec.ForConn(c).Decode([]byte(test.fits), true); n != len(test.fits) || len(msg) != 10 || err != nil {
+			t.Errorf("%s: %q: %d, %q, %v", test.name, test.fits, n, msg, err)
+		}
+		if _, msg, err := codec.ForConn(c).Decode([]byte(test.tooLong), false); !errors.Is(err, codec.ErrFrameTooLarge) {
+			t.Errorf("%s: %q: %q, %v", test.name, test.tooLong, msg, err)
+		}
+	}
+}
+
+// A message that comes byte by byte is looked at once.
+func TestJSON_IsScannedOnce(t *testing.T) {
+	c, _ := framing.New("json", 1<<20)
+	c = codec.ForConn(c)
+	wire := []byte("[" + strings.Repeat(`{"a":"b"},`, 20_000) + "1]")
+	start := time.Now()
+	for i := range wire {
+		if _, _, err := c.Decode(wire[:i], false); !errors.Is(err, codec.ErrShort) {
+			t.Fatalf("at %d: %v", i, err)
+		}
+	}
+	n, msg, err := c.Decode(wire, false)
+	if n != len(wire) || !bytes.Equal(msg, wire) || err != nil {
+		t.Errorf("%d of %d: %v", n, len(wire), err)
+	}
+	if took := time.Since(start); took > 5*time.Second { // 20,000,000,000 steps otherwise
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestFramings_DoNotAllocate(t *testing.T) {
+	for name, wire := range map[string]string{
+		"lines": "hello\n", "nul": "hello\x00", "netstring": "5:hello,", "length8": "\x05hello",
+		"length32": "\x00\x00\x00\x05hello", "uvarint": "\x05hello", "json": `{"a":17,"b":[1,2]}`,
+	} {
+		c, _ := framing.New(name, 1000)
+		c = codec.ForConn(c)
+		src := []byte(wire)
+		if n := testing.AllocsPerRun(100, func() {
+			if _, _, err := c.Decode(src, false); err != nil {
+				t.Fatal(err)
+			}
+		}); n > 0 {
+			t.Errorf("%s: %v allocations for a message", name, n)
+		}
 	}
 }
 

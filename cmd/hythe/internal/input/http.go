@@ -3,6 +3,7 @@ package input
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -26,12 +27,20 @@ import (
 type handler struct {
 	c       *config.Input
 	in      *relay.Intake
-	repeats *repeats
-	reading atomic.Int64 // bytes of bodies in memory
+	repeats *Repeats
+	token   []byte       // hash of the bearer token; nil: none is needed
+	reading atomic.Int64 // bytes of requests in memory
 }
 
-// maxReading bounds the bodies that are in memory at once, but for one.
-const maxReading = 16 << 20
+const (
+	// maxReading bounds the requests that are in memory at once, but for one.
+	maxReading = 16 << 20
+
+	// maxMessages is how many messages a request may have, each of which takes
+	// messageBytes beside what it consists of.
+	maxMessages  = 1 << 16
+	messageBytes = 256
+)
 
 // NewHandler returns the handler of an input with the protocol http or fcgi. A POST
 // to the path is answered with status 200 once all of its messages are durable on
@@ -42,33 +51,29 @@ const maxReading = 16 << 20
 //	application/octet-stream                 one message
 //	anything else                            a message a line
 //
-// Lines end in LF or CRLF, and empty ones are none. A request that is not answered
-// with 200 has left nothing behind that counts: it is to be sent again when the
-// status is 429 or 503, and was wrong otherwise.
+// Lines end in LF or CRLF, and empty ones are none. There may be 65,536 messages in
+// a request. One that is not answered with 200 has left nothing behind that counts:
+// it is to be sent again when the status is 429 or 503, and was wrong otherwise.
 //
 // A request with an Idempotency-Key is not taken again as long as the key is
 // remembered; it is answered as the first time. The ids of its messages are made
 // of the key, so that they are the same even if the key has been forgotten.
 func NewHandler(c *config.Input, in *relay.Intake) (http.Handler, error) {
-	if c.TokenFile != "" {
-		if _, err := token(c.TokenFile); err != nil {
-			return nil, err
-		}
-	}
-	return &handler{c: c, in: in, repeats: newRepeats(max(1, c.Repeats))}, nil
+	return new(Repeats).Handler(c, in)
 }
 
-// token reads a token from a file's first line.
-func token(file string) (string, error) {
+// token returns the hash of the token in a file's first line.
+func token(file string) ([]byte, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	if line = bytes.TrimSpace(line); len(line) == 0 {
-		return "", fmt.Errorf("%s: the first line is empty", file)
+		return nil, fmt.Errorf("%s: the first line is empty", file)
 	}
-	return string(line), nil
+	sum := sha256.Sum256(line)
+	return sum[:], nil
 }
 
 // A refusal is an answer that is not 200.
@@ -122,10 +127,11 @@ func (h *handler) serve(r *http.Request) ([]byte, error) {
 	b := bodies.Get().(*body)
 	defer b.free()
 	defer func() { h.reading.Add(-b.charged) }()
-	if err := h.read(b, r); err != nil {
-		return nil, err
+	err := h.read(b, r)
+	if err == nil {
+		err = h.split(b, r)
 	}
-	if err := h.split(b, r); err != nil {
+	if err != nil {
 		h.in.Refused(1)
 		return nil, err
 	}
@@ -152,15 +158,12 @@ func (h *handler) serve(r *http.Request) ([]byte, error) {
 }
 
 func (h *handler) authorize(r *http.Request) error {
-	if h.c.TokenFile == "" {
+	if h.token == nil {
 		return nil
 	}
-	want, err := token(h.c.TokenFile)
-	if err != nil {
-		return busy(err)
-	}
-	got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok || subtle.ConstantTimeCompare([]byte(got), []byte(want)) != 1 {
+	scheme, got, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	sum := sha256.Sum256([]byte(got)) // so that the time does not even tell the length
+	if subtle.ConstantTimeCompare(sum[:], h.token) != 1 || !strings.EqualFold(scheme, "Bearer") {
 		return refuse(http.StatusUnauthorized, "a token is needed")
 	}
 	return nil
@@ -181,10 +184,11 @@ func (h *handler) put(r *http.Request, b *body) ([]byte, error) {
 	b.ids = h.in.Identify(b.msgs, b.ids)
 	// A client that leaves now is owed nothing, but what has begun is finished.
 	err := h.in.Put(context.WithoutCancel(r.Context()), b.msgs, r.Header.Get)
+	bad, noRoute := errors.AsType[*relay.RouteError](err)
 	switch {
 	case err == nil:
-	case errors.Is(err, relay.ErrNoRoute):
-		return nil, refuse(http.StatusUnprocessableEntity, "no route takes this")
+	case noRoute:
+		return nil, refuse(http.StatusUnprocessableEntity, "no route takes message %d of %d, so none was taken", bad.Index+1, len(b.msgs))
 	case errors.Is(err, spool.ErrTooLarge):
 		return nil, refuse(http.StatusRequestEntityTooLarge, "a message is too large")
 	case errors.Is(err, spool.ErrBusy):
@@ -230,7 +234,7 @@ func host(r *http.Request) string {
 
 // A body is a request's, with the messages in it.
 type body struct {
-	buf     bytes.Buffer
+	buf     []byte
 	msgs    []relay.Message
 	ids     []byte
 	meta    []byte // source and key
@@ -240,12 +244,11 @@ type body struct {
 var bodies = sync.Pool{New: func() any { return new(body) }}
 
 func (b *body) free() {
-	if b.buf.Cap() > 1<<20 {
+	if cap(b.buf) > 256<<10 || cap(b.msgs) > 4<<10 {
 		return
 	}
 	clear(b.msgs)
-	b.buf.Reset()
-	b.msgs, b.ids, b.charged = b.msgs[:0], b.ids[:0], 0
+	b.buf, b.msgs, b.ids, b.charged = b.buf[:0], b.msgs[:0], b.ids[:0], 0
 	bodies.Put(b)
 }
 
@@ -262,52 +265,58 @@ func (b *body) name(key string) {
 	}
 }
 
-// read reads the body.
+// charge counts n bytes more that the request takes, if there is room for them.
+func (h *handler) charge(b *body, n int64) error {
+	if now := h.reading.Add(n); now > maxReading && now > b.charged+n {
+		h.reading.Add(-n)
+		return &refusal{status: http.StatusServiceUnavailable, text: "too many large requests at once", after: 1}
+	}
+	b.charged += n
+	return nil
+}
+
+// read reads the body. Memory grows with what has come, not with what is announced.
 func (h *handler) read(b *body, r *http.Request) error {
 	most := int64(h.c.MaxBody)
 	tooLarge := refuse(http.StatusRequestEntityTooLarge, "more than %d bytes", most)
 	if r.ContentLength > most {
 		return tooLarge
 	}
-	grow := func(n int64) error {
-		if now := h.reading.Add(n); now > maxReading && now > n {
-			h.reading.Add(-n)
-			return &refusal{status: http.StatusServiceUnavailable, text: "too many large requests at once", after: 1}
-		}
-		b.charged += n
-		return nil
-	}
-	if n := r.ContentLength; n > 0 {
-		if err := grow(n); err != nil {
-			return err
-		}
-		b.buf.Grow(int(n) + bytes.MinRead)
-	}
-	const step = 64 << 10
+	room := int64(16 << 10)
 	for {
-		if int64(b.buf.Len())+step > b.charged && r.ContentLength < 0 {
-			if err := grow(step); err != nil {
+		if r.ContentLength >= 0 {
+			room = min(room, r.ContentLength+1) // 1 to see the end
+		}
+		if room = min(room, most+1); room > b.charged {
+			if err := h.charge(b, room-b.charged); err != nil {
 				return err
 			}
+			b.buf = slices.Grow(b.buf, int(room)-len(b.buf))
 		}
-		n, err := io.CopyN(&b.buf, r.Body, step)
+		n, err := r.Body.Read(b.buf[len(b.buf):room])
+		b.buf = b.buf[:len(b.buf)+n]
+		_, tooMuch := errors.AsType[*http.MaxBytesError](err)
+		have := int64(len(b.buf))
 		switch {
-		case int64(b.buf.Len()) > most:
+		case have > most, tooMuch:
 			return tooLarge
-		case err == io.EOF && (r.ContentLength < 0 || int64(b.buf.Len()) == r.ContentLength):
+		case err == io.EOF && (r.ContentLength < 0 || have == r.ContentLength):
 			return nil
-		case err != nil:
+		case err != nil, r.ContentLength >= 0 && have > r.ContentLength:
 			return refuse(http.StatusBadRequest, "the body has not come whole")
-		case n == 0:
-			return nil
+		case have == room:
+			room *= 2
 		}
 	}
 }
 
 // split finds the messages in the body.
 func (h *handler) split(b *body, r *http.Request) error {
+	if code := r.Header.Get("Content-Encoding"); code != "" && code != "identity" {
+		return refuse(http.StatusUnsupportedMediaType, "a body with Content-Encoding: %s is not understood", code)
+	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	all := b.buf.Bytes()
+	all := b.buf
 	switch kind {
 	case "application/json":
 		if !json.Valid(all) {
@@ -317,11 +326,18 @@ func (h *handler) split(b *body, r *http.Request) error {
 	case "application/octet-stream":
 		b.msgs = append(b.msgs, relay.Message{Body: all})
 	default:
+		lines := bytes.Count(all, []byte("\n")) + 1
+		if lines > maxMessages {
+			return refuse(http.StatusRequestEntityTooLarge, "more than %d lines", maxMessages)
+		}
+		if err := h.charge(b, int64(lines)*messageBytes); err != nil {
+			return err
+		}
 		isJSON := kind == "application/x-ndjson" || kind == "application/jsonl" || kind == "application/json-lines"
 		for number := 1; len(all) > 0; number++ {
 			var line []byte
 			line, all, _ = bytes.Cut(all, []byte("\n"))
-			line = bytes.TrimSuffix(line, []byte("\r"))
+			line = bytes.TrimRight(line, "\r")
 			if len(line) == 0 {
 				continue
 			}

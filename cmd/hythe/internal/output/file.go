@@ -1,17 +1,17 @@
 package output
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hythe-go/hythe/cmd/hythe/internal/config"
@@ -20,67 +20,100 @@ import (
 )
 
 // newFile returns the output to a file. A message counts as delivered when it has
-// been synced. The file is rotated by size and age, and opened again when somebody
-// else has moved it away.
+// been synced; a batch is synced at once. The file is rotated by size and time, and
+// opened again when somebody else has moved it away.
+//
+// Several outputs, and processes, may append to one file: each locks it for a batch.
 func newFile(c *config.Output, o Options) (relay.Output, error) {
 	frames, err := fileFraming(c.Framing)
 	if err != nil {
 		return nil, err
 	}
-	mode, err := strconv.ParseUint(cmp.Or(c.Mode, "0640"), 8, 12)
+	mode, err := strconv.ParseUint(cmp.Or(c.Mode, "0640"), 8, 9)
 	if err != nil {
 		return nil, fmt.Errorf("mode: %w", err)
 	}
-	var paths []string
 	for _, to := range c.To {
-		u, err := url.Parse(to)
+		if _, err := filePath(to); err != nil {
+			return nil, err
+		}
+	}
+	tails := make(map[string]int64) // by path, what this process has left. Dial and deliver take turns
+	dial := func(_ context.Context, a link.Attempt) (*file, error) {
+		path, err := filePath(a.Endpoint)
 		if err != nil {
 			return nil, err
 		}
-		paths = append(paths, u.Host+u.Path+u.Opaque)
-	}
-	dial := func(_ context.Context, a link.Attempt) (*file, error) {
-		f := &file{path: a.Endpoint, c: c, mode: os.FileMode(mode)}
-		return f, f.open()
+		f := &file{path: path, c: c, mode: os.FileMode(mode), tails: tails, logger: o.Logger}
+		if err := f.open(); err != nil {
+			return nil, err
+		}
+		return f, nil
 	}
 	deliver := func(ctx context.Context, f *file, lane *relay.Lane) error {
 		return deliverTo(ctx, c, frames, lane, f.write)
 	}
-	return newLinked(c, o, paths, dial, deliver), nil
+	return newLinked(c, o, c.To, dial, deliver), nil
+}
+
+// filePath returns the path in a destination.
+func filePath(to string) (string, error) {
+	u, err := url.Parse(to)
+	if err != nil {
+		return "", err
+	}
+	path := u.Host + u.Path + u.Opaque
+	if path == "" || path[len(path)-1] == '/' {
+		return "", fmt.Errorf("%s: a path is needed", to)
+	}
+	return filepath.FromSlash(path), nil
 }
 
 // A file is what messages are written to. One goroutine uses it.
 type file struct {
-	path string
-	c    *config.Output
-	mode os.FileMode
+	path   string
+	c      *config.Output
+	mode   os.FileMode
+	tails  map[string]int64
+	logger *slog.Logger
 
-	f      *os.File
-	size   int64
-	opened time.Time
-	looked time.Time // when it was last looked whether path still leads to f
+	f *os.File // nil: closed
 }
 
-// open opens the file, or makes it. If what is in it ends within a line, as it may
-// after a crash, the line is ended: what was not confirmed comes again, whole.
+var errNotRegular = errors.New("not a regular file")
+
+// open opens the file, or makes it.
 func (f *file) open() error {
-	file, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, f.mode)
+	file, err := os.OpenFile(f.path, os.O_RDWR|os.O_APPEND, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		file, err = f.create()
+	}
 	if err != nil {
 		return err
 	}
 	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = link.Permanent(&fs.PathError{Op: "open", Path: f.path, Err: errNotRegular})
+	}
 	if err != nil {
 		file.Close()
 		return err
 	}
-	f.f, f.size, f.opened, f.looked = file, info.Size(), time.Now(), time.Now()
-	if f.size > 0 && f.c.Framing == "lines" {
-		var last [1]byte
-		if _, err := file.ReadAt(last[:], f.size-1); err == nil && last[0] != '\n' {
-			return f.append([]byte("\n"))
-		}
+	f.f = file
+	return nil
+}
+
+// create makes the file. Its name is durable when create returns.
+func (f *file) create() (*os.File, error) {
+	file, err := os.OpenFile(f.path, os.O_RDWR|os.O_APPEND|os.O_CREATE, f.mode)
+	if err != nil {
+		return nil, err
 	}
-	return syncDir(filepath.Dir(f.path))
+	if err := errors.Join(file.Chmod(f.mode), syncDir(filepath.Dir(f.path))); err != nil { // whatever the umask is
+		file.Close()
+		return nil, err
+	}
+	return file, nil
 }
 
 // Close closes the file.
@@ -88,95 +121,120 @@ func (f *file) Close() error {
 	if f.f == nil {
 		return nil
 	}
-	return f.f.Close()
+	err := f.f.Close()
+	f.f = nil
+	return err
 }
 
 // write writes and syncs b, in a new file if it is time for one.
-func (f *file) write(b []byte) error {
-	now := time.Now()
-	if every := time.Duration(f.c.RotateEvery); f.size > 0 &&
-		(f.c.RotateBytes > 0 && f.size+int64(len(b)) > int64(f.c.RotateBytes) || every > 0 && now.Sub(f.opened) >= every) {
-		if err := f.rotate(now); err != nil {
-			return err
-		}
-	}
-	if now.Sub(f.looked) >= time.Second {
-		f.looked = now
-		here, err := f.f.Stat()
+func (f *file) write(ctx context.Context, b []byte) error {
+	for {
+		info, err := f.claim(ctx)
 		if err != nil {
 			return err
 		}
-		if there, err := os.Stat(f.path); err != nil || !os.SameFile(here, there) {
-			f.f.Close()
-			if err := f.open(); err != nil {
+		if f.due(info, len(b), time.Now()) || f.strange(info) {
+			if err := f.rotate(time.Now()); err != nil {
 				return err
 			}
+			continue
 		}
+		err = f.append(info.Size(), b)
+		unlockFile(f.f)
+		return err
 	}
-	return f.append(b)
 }
 
-// append writes b whole or, on error, not at all if that can be had.
-func (f *file) append(b []byte) error {
-	_, err := f.f.Write(b)
+// claim locks the file that the path leads to.
+func (f *file) claim(ctx context.Context) (fs.FileInfo, error) {
+	for {
+		if f.f == nil {
+			if err := f.open(); err != nil {
+				return nil, err
+			}
+		}
+		if err := lockFile(ctx, f.f); err != nil {
+			return nil, err
+		}
+		here, err := f.f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		if there, err := os.Stat(f.path); err == nil && os.SameFile(here, there) {
+			return here, nil
+		}
+		if err := f.Close(); err != nil { // it was moved away
+			return nil, err
+		}
+	}
+}
+
+// due reports whether it is time to rotate. The time is cut into periods of
+// RotateEvery, and a file is for one of them: that of its last write.
+func (f *file) due(info fs.FileInfo, more int, now time.Time) bool {
+	if info.Size() == 0 {
+		return false
+	}
+	if most := int64(f.c.RotateBytes); most > 0 && info.Size()+int64(more) > most {
+		return true
+	}
+	every := time.Duration(f.c.RotateEvery)
+	return every > 0 && now.Truncate(every).After(info.ModTime().Truncate(every))
+}
+
+// end returns the last byte of every frame; ok is false if there is no such byte.
+func (f *file) end() (last byte, ok bool) {
+	switch f.c.Framing {
+	case "lines", "json":
+		return '\n', true
+	case "nul":
+		return 0, true
+	}
+	return 0, false
+}
+
+// strange reports whether nobody can tell if the file ends with a whole frame: it
+// is not as this process has left it, and frames have no visible end.
+func (f *file) strange(info fs.FileInfo) bool {
+	_, ok := f.end()
+	return !ok && info.Size() > 0 && info.Size() != f.tails[f.path]
+}
+
+// append writes b whole or, on error, not at all if that can be had. The file is
+// locked.
+func (f *file) append(size int64, b []byte) error {
+	if last, ok := f.end(); ok && size > 0 {
+		var found [1]byte
+		if _, err := f.f.ReadAt(found[:], size-1); err != nil {
+			return err
+		}
+		if found[0] != last { // torn by a crash: what was not confirmed comes again, whole
+			b = bytes.Join([][]byte{{last}, b}, nil)
+		}
+	}
+	n, err := f.f.Write(b)
 	if err == nil {
 		err = f.f.Sync()
 	}
-	if err != nil {
-		return errors.Join(err, f.f.Truncate(f.size))
-	}
-	f.size += int64(len(b))
-	return nil
-}
-
-// rotate gives the file a name with the time, and begins a new one.
-func (f *file) rotate(now time.Time) error {
-	if err := f.f.Close(); err != nil {
-		return err
-	}
-	ext := filepath.Ext(f.path)
-	base := strings.TrimSuffix(f.path, ext) + "-" + now.UTC().Format("20060102T150405.000")
-	to := base + ext
-	for n := 1; ; n++ {
-		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		to = fmt.Sprintf("%s.%d%s", base, n, ext)
-	}
-	if err := os.Rename(f.path, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := f.open(); err != nil {
-		return err
-	}
-	return f.prune()
-}
-
-// prune deletes the oldest of the rotated files that are too many.
-func (f *file) prune() error {
-	if f.c.Keep <= 0 {
+	if err == nil {
+		f.tails[f.path] = size + int64(n)
 		return nil
 	}
-	ext := filepath.Ext(f.path)
-	rotated, err := filepath.Glob(strings.TrimSuffix(f.path, ext) + "-[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T*" + ext)
-	if err != nil {
-		return err
+	if info, serr := f.f.Stat(); serr == nil && info.Size() == size+int64(n) { // nobody else has written
+		err = errors.Join(err, f.f.Truncate(size))
 	}
-	slices.Sort(rotated)
-	for _, old := range rotated[:max(0, len(rotated)-f.c.Keep)] {
-		if err := os.Remove(old); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
+// syncDir makes the names in a directory durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	d.Sync() // some filesystems cannot
+	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrInvalid) {
+		return err // the others are filesystems that cannot
+	}
 	return nil
 }

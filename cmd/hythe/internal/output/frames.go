@@ -1,12 +1,14 @@
 package output
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -24,35 +26,59 @@ import (
 // kernel has acknowledged its bytes, as far as this one's tells (TCP on Linux), or
 // when this one has taken them. What does not count yet when a connection ends is
 // sent again over the next.
+//
+// A message that the framing cannot hold, as one with a newline in it among lines,
+// becomes a dead letter.
 type frames struct {
-	c     *config.Output
-	codec codec.Codec[[]byte, []byte] // nil: framing hythe
+	c      *config.Output
+	codec  codec.Codec[[]byte, []byte] // nil: framing hythe
+	dialer *link.Dialer
 }
 
-func newFrames(c *config.Output, o Options, scheme string) (relay.Output, error) {
+func newFrames(c *config.Output, o Options) (relay.Output, error) {
 	f := &frames{c: c}
-	if c.Framing != "hythe" {
+	switch {
+	case c.Framing == "hythe":
+	case !framing.CanAnswer(c.Framing):
+		return nil, fmt.Errorf("framing %s: messages behind each other would run together", c.Framing)
+	default:
 		var err error
 		if f.codec, err = framing.New(c.Framing, 1<<30); err != nil {
 			return nil, err
 		}
 	}
-	list, err := endpoints(c)
-	if err != nil {
-		return nil, err
-	}
-	dial := link.TCP
-	switch scheme {
-	case "unix":
-		dial = link.Unix
-	case "tls":
-		conf, err := clientTLS(c.TLS)
+	for _, to := range c.To {
+		scheme, _, err := address(to)
+		if err == nil && scheme == "tls" {
+			_, err = clientTLS(c.TLS)
+		}
 		if err != nil {
 			return nil, err
 		}
-		dial = link.TLS(conf)
 	}
-	return newLinked(c, o, list, dial, f.deliver), nil
+	f.dialer = cmp.Or(o.dialer, &link.Dialer{UserTimeout: time.Duration(c.Timeout)})
+	return newLinked(c, o, c.To, f.dial, f.deliver), nil
+}
+
+// dial connects to an endpoint. The connection does not report its own end: deliver
+// reads all the time, and has better words for it.
+func (f *frames) dial(ctx context.Context, a link.Attempt) (net.Conn, error) {
+	scheme, endpoint, err := address(a.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	a.Endpoint, a.Report = endpoint, nil
+	switch scheme {
+	case "unix":
+		return f.dialer.Unix(ctx, a)
+	case "tls":
+		conf, err := clientTLS(f.c.TLS) // files may have been renewed
+		if err != nil {
+			return nil, err
+		}
+		return f.dialer.TLS(conf)(ctx, a)
+	}
+	return f.dialer.TCP(ctx, a)
 }
 
 // A delivery is the use of one connection. deliver writes; a goroutine reads, and
@@ -63,7 +89,7 @@ type delivery struct {
 	*frames
 	conn           net.Conn
 	lane           *relay.Lane
-	unacknowledged func() (int, bool) // bytes that the peer's kernel does not have
+	unacknowledged func() int64 // bytes that the peer's kernel does not have
 
 	mu      sync.Mutex
 	written int64         // bytes. Guarded by mu
@@ -71,6 +97,9 @@ type delivery struct {
 	since   time.Time     // the last progress, or when there was something to wait for again. Guarded by mu
 	wake    chan struct{} // holds one: there are marks
 	empty   chan struct{} // closed when there are none, if somebody waits. Guarded by mu
+
+	writeEnd time.Time // when writing ends, if it does. Guarded by mu
+	readEnds bool      // reading does. Guarded by mu
 }
 
 // A mark says that n messages end with the byte at end.
@@ -80,7 +109,8 @@ type mark struct {
 }
 
 const (
-	markEvery  = 64       // messages
+	markEvery  = 16       // messages
+	markBytes  = 4 << 10  // or so many bytes: a mark is what is confirmed at once
 	writeBytes = 64 << 10 // at once, each within the clock: a slow peer is not a dead one
 	pollFirst  = time.Millisecond
 	pollMost   = 50 * time.Millisecond
@@ -92,45 +122,95 @@ var (
 	errSilent     = errors.New("no acknowledgement in time")
 )
 
-// deliver implements relay.Linked's Deliver.
+// deliver implements relay.Linked's Deliver. When ctx ends it finishes the batch,
+// waits for what is to be confirmed, says goodbye and waits for the answer, each
+// for a second at most.
 func (f *frames) deliver(ctx context.Context, conn net.Conn, lane *relay.Lane) error {
 	d := &delivery{frames: f, conn: conn, lane: lane, unacknowledged: unacknowledged(conn), wake: make(chan struct{}, 1)}
-	running, stop := context.WithCancelCause(ctx)
+	alive, lost := context.WithCancelCause(context.WithoutCancel(ctx))
+	running, stop := context.WithCancelCause(alive)
+	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
+	defer context.AfterFunc(running, func() {
+		if alive.Err() != nil {
+			d.hurry(0)
+		} else {
+			d.hurry(lastWords)
+		}
+	})()
 	var work sync.WaitGroup
-	work.Go(func() { stop(d.read()) })
+	work.Go(func() { lost(d.read()) })
 	over, finish := context.WithCancel(context.Background())
 	if f.codec != nil {
 		work.Go(func() { d.watch(over) })
 	}
 	err := d.write(running)
 	if ctx.Err() != nil {
-		d.awaitEmpty(context.WithoutCancel(ctx), lastWords)
-	} else if cause := context.Cause(running); cause != nil {
+		d.goodbye(alive)
+	} else if cause := context.Cause(alive); cause != nil {
 		err = cause // what the reader has found out is the better reason
 	}
 	finish()
-	conn.Close()
+	d.endRead()
 	work.Wait()
+	lost(nil)
+	stop(nil)
 	return err
+}
+
+// goodbye waits until everything is confirmed, and until the peer has read
+// everything and closes: a connection that is closed with input unread is reset,
+// and the peer would lose what it has not read yet.
+func (d *delivery) goodbye(alive context.Context) {
+	wait, cancel := context.WithTimeout(alive, lastWords)
+	defer cancel()
+	if !d.awaitEmpty(wait) {
+		return
+	}
+	if half, ok := d.conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		<-wait.Done()
+	}
+}
+
+// hurry bounds the writes that are still made.
+func (d *delivery) hurry(most time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.writeEnd = time.Now().Add(most)
+	d.conn.SetWriteDeadline(d.writeEnd)
+}
+
+// extendWrite gives the next write its time.
+func (d *delivery) extendWrite() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.writeEnd.IsZero() {
+		d.conn.SetWriteDeadline(time.Now().Add(time.Duration(d.c.Timeout)))
+	}
+}
+
+// endRead ends the reader.
+func (d *delivery) endRead() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.readEnds = true
+	d.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
 // write writes what the lane has.
 func (d *delivery) write(ctx context.Context) error {
-	most, bytes := d.c.BatchMessages, int(d.c.BatchBytes)
 	var buf []byte
 	for {
-		msgs, err := d.lane.Next(ctx, most, bytes, time.Duration(d.c.Linger))
+		msgs, err := d.lane.Next(ctx, d.c.BatchMessages, int(d.c.BatchBytes), time.Duration(d.c.Linger))
 		if err != nil {
 			return err
 		}
-		buf = buf[:0]
-		count := 0
+		count, from := 0, 0 // messages behind the last mark, and where it is
 		for i := range msgs {
 			var bad error
 			if buf, bad = d.append(buf, &msgs[i]); bad == nil {
-				if count++; count == markEvery {
+				if count++; count == markEvery || len(buf)-from >= markBytes {
 					d.mark(len(buf), count)
-					count = 0
+					count, from = 0, len(buf)
 				}
 				continue
 			}
@@ -138,8 +218,8 @@ func (d *delivery) write(ctx context.Context) error {
 			if err := d.send(buf); err != nil {
 				return err
 			}
-			buf, count = buf[:0], 0
-			if !d.awaitEmpty(ctx, -1) {
+			buf, count, from = buf[:0], 0, 0
+			if !d.awaitEmpty(ctx) { // only the oldest can be rejected
 				return context.Cause(ctx)
 			}
 			if err := d.lane.Reject(ctx, bad); err != nil {
@@ -150,7 +230,7 @@ func (d *delivery) write(ctx context.Context) error {
 		if err := d.send(buf); err != nil {
 			return err
 		}
-		if cap(buf) > 4<<20 {
+		if buf = buf[:0]; cap(buf) > 4<<20 {
 			buf = nil
 		}
 	}
@@ -183,7 +263,7 @@ func (d *delivery) mark(bytes, n int) {
 // send writes buf, for which marks have been made.
 func (d *delivery) send(buf []byte) error {
 	for len(buf) > 0 {
-		d.conn.SetWriteDeadline(time.Now().Add(time.Duration(d.c.Timeout)))
+		d.extendWrite()
 		n, err := d.conn.Write(buf[:min(len(buf), writeBytes)])
 		d.mu.Lock()
 		d.written += int64(n)
@@ -200,16 +280,17 @@ func (d *delivery) send(buf []byte) error {
 	return nil
 }
 
-// confirmBytes confirms the messages that end within the first bytes.
-func (d *delivery) confirmBytes(bytes int64) (all bool) {
-	n, k := 0, 0
+// confirmBytes confirms the messages that end within the first bytes. It returns
+// how many those are, and whether there are others.
+func (d *delivery) confirmBytes(bytes int64) (n int, more bool) {
+	k := 0
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for ; k < len(d.marks) && d.marks[k].end <= bytes; k++ {
 		n += d.marks[k].n
 	}
 	d.drop(k, n)
-	return len(d.marks) == 0
+	return n, len(d.marks) > 0
 }
 
 // drop forgets k marks, with n messages. d.mu is held.
@@ -243,14 +324,8 @@ func (d *delivery) confirmCount(n uint64) bool {
 	return true
 }
 
-// awaitEmpty waits until everything is confirmed, at most so long. Negative: for
-// ever.
-func (d *delivery) awaitEmpty(ctx context.Context, most time.Duration) bool {
-	if most >= 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, most)
-		defer cancel()
-	}
+// awaitEmpty waits until everything is confirmed, or ctx ends.
+func (d *delivery) awaitEmpty(ctx context.Context) bool {
 	d.mu.Lock()
 	if len(d.marks) == 0 {
 		d.mu.Unlock()
@@ -269,39 +344,43 @@ func (d *delivery) awaitEmpty(ctx context.Context, most time.Duration) bool {
 	}
 }
 
-// watch confirms what the peer's kernel has acknowledged, until over ends.
+// watch confirms what the peer's kernel has acknowledged, until over ends. The
+// kernel does not tell: it has to be asked, less and less often while nothing
+// changes.
 func (d *delivery) watch(over context.Context) {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	pause := pollFirst
 	for {
-		d.mu.Lock()
-		written, left := d.written, len(d.marks)
-		d.mu.Unlock()
-		if left > 0 {
-			if waiting, ok := d.unacknowledged(); ok {
-				written -= int64(waiting)
-			}
-			if d.confirmBytes(written) {
-				left = 0
-			}
-		}
-		if left == 0 {
-			pause = pollFirst
-			select {
-			case <-d.wake:
-			case <-over.Done():
-				return
-			}
-		}
-		timer.Reset(pause)
 		select {
-		case <-timer.C:
-			pause = min(2*pause, pollMost)
+		case <-d.wake:
 		case <-over.Done():
 			return
 		}
+		for pause := pollFirst; ; pause = min(2*pause, pollMost) {
+			n, more := d.look()
+			if !more {
+				break
+			}
+			if n > 0 {
+				pause = pollFirst
+			}
+			timer.Reset(pause)
+			select {
+			case <-timer.C:
+			case <-over.Done():
+				d.look()
+				return
+			}
+		}
 	}
+}
+
+// look confirms what the peer's kernel has acknowledged so far.
+func (d *delivery) look() (n int, more bool) {
+	d.mu.Lock()
+	written := d.written // before the question: what is written meanwhile does not count
+	d.mu.Unlock()
+	return d.confirmBytes(written - d.unacknowledged())
 }
 
 // read reads what the peer sends, until it sends no more. It returns why.
@@ -325,19 +404,17 @@ func (d *delivery) readCounts() error {
 	var count uint64
 	at := 0
 	for {
-		d.conn.SetReadDeadline(time.Now().Add(time.Duration(d.c.Timeout) / 4))
-		n, err := d.conn.Read(frame[at:])
-		at += n
-		if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
-			if d.silent() {
-				return errSilent
-			}
-			continue
-		}
-		if err != nil {
+		if err := d.awaitCount(); err != nil {
 			return err
 		}
-		if at < len(frame) {
+		n, err := d.conn.Read(frame[at:])
+		at += n
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			continue
+		case err != nil:
+			return err
+		case at < len(frame):
 			continue
 		}
 		at = 0
@@ -349,9 +426,21 @@ func (d *delivery) readCounts() error {
 	}
 }
 
-// silent reports whether acknowledgements are overdue.
-func (d *delivery) silent() bool {
+// awaitCount sets the clock for the next read. Only while something is to be
+// acknowledged does it matter that it runs out.
+func (d *delivery) awaitCount() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.marks) > 0 && time.Since(d.since) > time.Duration(d.c.Timeout)
+	now, timeout := time.Now(), time.Duration(d.c.Timeout)
+	due := now.Add(timeout)
+	if len(d.marks) > 0 {
+		due = d.since.Add(timeout)
+	}
+	switch {
+	case d.readEnds:
+		return net.ErrClosed
+	case !due.After(now):
+		return fmt.Errorf("%w (%v)", errSilent, timeout)
+	}
+	return d.conn.SetReadDeadline(due)
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -15,15 +18,23 @@ import (
 	"github.com/hythe-go/hythe/link"
 )
 
-// stream delivers messages to a NATS JetStream stream. A message counts as
-// delivered when the stream has acknowledged it; how durable it is then is for the
-// server's settings to say. Nats-Msg-Id is the message's id, by which the stream
-// drops what it gets twice within its duplicate window.
+// stream delivers messages to a NATS JetStream stream, a batch at a time. A message
+// counts as delivered when the stream has acknowledged it; how durable it is then is
+// for the server's settings to say. Nats-Msg-Id is the message's id, by which the
+// stream drops what it gets twice within its duplicate window.
+//
+// When a message fails that may be taken later (nobody answers for the subject, the
+// stream is full), it is sent again with all behind it, over a new connection. Those
+// behind it may have been taken meanwhile: with batches of one message order is
+// kept even then.
 type stream struct {
-	c *config.Output
+	c        *config.Output
+	name     string
+	urls     map[string]*url.URL // by endpoint, which does not show the password
+	verdicts verdicts
 }
 
-// The headers of published messages.
+// The headers that messages are sent with.
 const (
 	headerKey      = "Hythe-Key"
 	headerSource   = "Hythe-Source"
@@ -31,143 +42,252 @@ const (
 )
 
 func newNATS(c *config.Output, o Options) (relay.Output, error) {
-	s := &stream{c: c}
+	s := &stream{c: c, name: "hythe " + o.Name}
 	switch {
 	case c.Subject == "":
 		return nil, errors.New("subject: a subject is needed")
 	case strings.ContainsAny(c.Subject, " \t\r\n*>"):
 		return nil, fmt.Errorf("subject: %q is none to publish to", c.Subject)
 	}
-	conf, err := clientTLS(c.TLS)
+	if _, err := clientTLS(c.TLS); err != nil {
+		return nil, err
+	}
+	names, urls, err := redacted(c.To)
 	if err != nil {
 		return nil, err
 	}
-	dial := func(ctx context.Context, a link.Attempt) (*nats.Conn, error) {
-		options := []nats.Option{
-			nats.Name("hythe " + o.Name), nats.NoReconnect(), nats.Timeout(time.Duration(c.Timeout)),
-			nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
-			nats.ClosedHandler(func(nc *nats.Conn) {
-				err := nc.LastError()
-				if err == nil {
-					err = errPeerClosed
-				}
-				a.Report(err)
-			}),
-		}
-		url, secure := strings.CutPrefix(a.Endpoint, "tls+")
-		if secure {
-			options = append(options, nats.Secure(conf.Clone()))
-		}
-		if c.Credentials != "" {
-			options = append(options, nats.UserCredentials(c.Credentials))
-		}
-		nc, err := nats.Connect(url, options...)
-		switch {
-		case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
-			return nil, link.Permanent(err)
-		case err != nil:
+	s.urls = urls
+	return newLinked(c, o, names, s.dial, func(ctx context.Context, p *publisher, lane *relay.Lane) error {
+		return s.verdicts.of(p.endpoint, p.deliver(ctx, lane))
+	}), nil
+}
+
+// A publisher is a connection to a server.
+type publisher struct {
+	*stream
+	endpoint string
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	futures  []jetstream.PubAckFuture
+
+	broken context.Context // ends with the connection, and says why
+	end    context.CancelCauseFunc
+}
+
+// Close closes the connection.
+func (p *publisher) Close() error {
+	p.end(net.ErrClosed)
+	p.nc.Close()
+	return nil
+}
+
+// dial connects, and looks whether there is a stream to publish to. The client
+// library does not connect again by itself.
+func (s *stream) dial(ctx context.Context, a link.Attempt) (*publisher, error) {
+	if err := s.verdicts.pass(a.Endpoint); err != nil {
+		return nil, err
+	}
+	p := &publisher{stream: s, endpoint: a.Endpoint}
+	p.broken, p.end = context.WithCancelCause(context.Background())
+	broken := func(err error) {
+		p.end(err)
+		a.Report(err)
+	}
+	timeout := time.Duration(s.c.Timeout)
+	options := []nats.Option{
+		nats.Name(s.name), nats.Timeout(timeout), nats.NoReconnect(), nats.IgnoreDiscoveredServers(),
+		nats.SetCustomDialer(natsDialer{ctx}), nats.SkipHostLookup(),
+		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.ClosedHandler(func(nc *nats.Conn) {
+			err := nc.LastError()
+			if err == nil {
+				err = nats.ErrConnectionClosed
+			}
+			broken(err)
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) { // it takes the place of an answer
+				broken(&hopelessError{err})
+			}
+		}),
+	}
+	u := *s.urls[a.Endpoint]
+	if scheme, secure := strings.CutPrefix(u.Scheme, "tls+"); secure || s.c.TLS != nil {
+		conf, err := clientTLS(s.c.TLS)
+		if err != nil {
 			return nil, err
 		}
-		return nc, nil
+		options = append(options, nats.Secure(conf))
+		u.Scheme = scheme
 	}
-	out := newLinked(c, o, c.To, dial, s.deliver)
-	out.L.OnUp = s.check
-	out.L.Discard = func(nc *nats.Conn) { nc.Close() }
-	return out, nil
+	if s.c.Credentials != "" {
+		if _, err := os.Stat(s.c.Credentials); err != nil {
+			return nil, link.Permanent(err)
+		}
+		options = append(options, nats.UserCredentials(s.c.Credentials))
+	}
+	var err error
+	if p.nc, err = nats.Connect(u.String(), options...); err != nil {
+		for _, refused := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
+			if errors.Is(err, refused) {
+				return nil, link.Permanent(err)
+			}
+		}
+		return nil, err
+	}
+	p.js, err = jetstream.New(p.nc, jetstream.WithPublishAsyncMaxPending(max(s.c.BatchMessages, 1)), jetstream.WithPublishAsyncTimeout(timeout))
+	if err == nil {
+		err = p.check(ctx)
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// natsDialer makes an attempt's TCP connection.
+type natsDialer struct{ ctx context.Context }
+
+// Dial implements nats.CustomDialer.
+func (d natsDialer) Dial(_, address string) (net.Conn, error) {
+	return link.TCP(d.ctx, link.Attempt{Endpoint: address})
 }
 
 // check looks whether there is a stream to publish to.
-func (s *stream) check(ctx context.Context, nc *nats.Conn) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	if s.c.Stream != "" {
-		_, err = js.Stream(ctx, s.c.Stream)
-	} else if !strings.Contains(s.c.Subject, "{") {
-		_, err = js.StreamNameBySubject(ctx, s.c.Subject)
+func (p *publisher) check(ctx context.Context) (err error) {
+	ctx, cancel := whichever(ctx, p.broken)
+	defer cancel()
+	switch {
+	case p.c.Stream != "":
+		_, err = p.js.Stream(ctx, p.c.Stream)
+	case !strings.Contains(p.c.Subject, "{"):
+		_, err = p.js.StreamNameBySubject(ctx, p.c.Subject)
 	}
 	switch {
+	case err != nil && p.broken.Err() != nil:
+		if err := context.Cause(p.broken); errors.Is(err, nats.ErrPermissionViolation) {
+			return link.Permanent(err)
+		}
+		return context.Cause(p.broken)
+	case errors.Is(err, jetstream.ErrStreamNotFound) && p.c.Stream != "":
+		return link.Permanent(fmt.Errorf("there is no stream %s: %w", p.c.Stream, err))
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return link.Permanent(fmt.Errorf("no stream takes %s: %w", s.c.Subject, err))
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return link.Permanent(fmt.Errorf("no stream takes %s: %w", p.c.Subject, err))
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return link.Permanent(err)
 	}
 	return err
 }
 
 // deliver publishes one batch after the other.
-func (s *stream) deliver(ctx context.Context, nc *nats.Conn, lane *relay.Lane) error {
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(max(s.c.BatchMessages, 1)), jetstream.WithPublishAsyncTimeout(time.Duration(s.c.Timeout)))
-	if err != nil {
-		return err
-	}
-	defer js.CleanupPublisher()
-	futures := make([]jetstream.PubAckFuture, 0, s.c.BatchMessages)
+func (p *publisher) deliver(ctx context.Context, lane *relay.Lane) error {
+	defer p.js.CleanupPublisher()
+	ctx, cancel := whichever(ctx, p.broken)
+	defer cancel()
 	for {
-		msgs, err := lane.Next(ctx, s.c.BatchMessages, int(s.c.BatchBytes), time.Duration(s.c.Linger))
+		msgs, err := lane.Next(ctx, p.c.BatchMessages, int(p.c.BatchBytes), time.Duration(p.c.Linger))
 		if err != nil {
 			return err
 		}
-		futures = futures[:0]
-		for i := range msgs {
-			future, err := js.PublishMsgAsync(s.message(&msgs[i]), publishOptions(s.c)...)
-			if errors.Is(err, nats.ErrMaxPayload) {
-				future, err = refused{err}, nil
-			}
-			if err != nil {
-				return err
-			}
-			futures = append(futures, future)
+		if err := p.publish(msgs); err != nil {
+			return err
 		}
-		for _, future := range futures {
-			if err := s.settle(ctx, lane, future); err != nil {
-				return err
-			}
+		if err := p.settle(ctx, lane); err != nil {
+			return err
 		}
 	}
 }
 
-func publishOptions(c *config.Output) []jetstream.PublishOpt {
-	if c.Stream == "" {
-		return nil
+// publish sends messages.
+func (p *publisher) publish(msgs []relay.Message) error {
+	p.futures = p.futures[:0]
+	// Trying again is not for the library to do: later messages would overtake.
+	options := []jetstream.PublishOpt{jetstream.WithRetryAttempts(0)}
+	if p.c.Stream != "" {
+		options = append(options, jetstream.WithExpectStream(p.c.Stream))
 	}
-	return []jetstream.PublishOpt{jetstream.WithExpectStream(c.Stream)}
+	for i := range msgs {
+		future, err := p.js.PublishMsgAsync(p.message(&msgs[i]), options...)
+		if errors.Is(err, nats.ErrMaxPayload) {
+			future, err = tooLarge{err}, nil
+		}
+		if err != nil {
+			return err
+		}
+		p.futures = append(p.futures, future)
+	}
+	return nil
 }
 
-// refused is the future of a message that the client library did not send.
-type refused struct{ err error }
+// settle waits, in order, for what becomes of the messages that were published.
+func (p *publisher) settle(ctx context.Context, lane *relay.Lane) error {
+	acked := 0
+	defer func() { lane.Confirm(acked) }()
+	for _, future := range p.futures {
+		var err error
+		select {
+		case <-future.Ok():
+			acked++
+			continue
+		default:
+			lane.Confirm(acked)
+			acked = 0
+		}
+		select {
+		case <-future.Ok():
+			acked++
+		case err = <-future.Err():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if unwanted(err) {
+			err = lane.Reject(ctx, err)
+		}
+		if err != nil {
+			return verdictOf(err)
+		}
+	}
+	return nil
+}
 
-func (r refused) Ok() <-chan *jetstream.PubAck { return nil }
-func (r refused) Msg() *nats.Msg               { return nil }
+// unwanted reports whether a message will never be taken.
+func unwanted(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return errors.Is(err, nats.ErrMaxPayload) || ok && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum
+}
 
-func (r refused) Err() <-chan error {
+// Error codes of the server that the library has no names for.
+const (
+	streamNotMatch = 10060 // the subject belongs to another stream
+	streamSealed   = 10109
+)
+
+// verdictOf makes a hopelessError of what somebody has to mend. Everything else,
+// a full stream too, may be otherwise soon.
+func verdictOf(err error) error {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		switch api.ErrorCode {
+		case jetstream.JSErrCodeStreamNotFound, streamNotMatch, streamSealed:
+			return &hopelessError{err}
+		}
+	}
+	return err
+}
+
+// tooLarge is the future of a message that the library did not send.
+type tooLarge struct{ err error }
+
+func (r tooLarge) Ok() <-chan *jetstream.PubAck { return nil }
+func (r tooLarge) Msg() *nats.Msg               { return nil }
+
+func (r tooLarge) Err() <-chan error {
 	c := make(chan error, 1)
 	c <- r.err
 	return c
 }
 
-// settle waits for what becomes of the oldest message.
-func (s *stream) settle(ctx context.Context, lane *relay.Lane, future jetstream.PubAckFuture) error {
-	select {
-	case <-future.Ok():
-		lane.Confirm(1)
-		return nil
-	case err := <-future.Err():
-		api, ok := errors.AsType[*jetstream.APIError](err)
-		switch {
-		case errors.Is(err, nats.ErrMaxPayload), ok && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum:
-			return lane.Reject(ctx, err)
-		case errors.Is(err, nats.ErrPermissionViolation), ok && api.ErrorCode == jetstream.JSErrCodeStreamNotFound:
-			return link.Permanent(err)
-		}
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// message makes a message for NATS.
+// message makes a message for NATS. Its data is the lane's.
 func (s *stream) message(m *relay.Message) *nats.Msg {
 	msg := nats.NewMsg(s.subject(m))
 	msg.Data = m.Body
@@ -182,14 +302,14 @@ func (s *stream) message(m *relay.Message) *nats.Msg {
 	return msg
 }
 
-// headerValue leaves out what a header cannot have.
+// headerValue puts spaces for what a header cannot have.
 func headerValue(b []byte) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\r' || r == '\n' {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, string(b))
+	}, string(b)))
 }
 
 // subject fills in the configuration's subject.
@@ -201,15 +321,20 @@ func (s *stream) subject(m *relay.Message) string {
 	return strings.NewReplacer("{source}", token(string(m.Source)), "{key}", token(string(m.Key)), "{input}", token(input)).Replace(s.c.Subject)
 }
 
-// token makes one token of a subject of any text.
+// maxToken bounds a token: the server reads 4 KiB of a line that has the subject.
+const maxToken = 256
+
+// token makes one token of a subject of any text: letters, digits, - and _ stay as
+// they are, everything else becomes _.
 func token(s string) string {
 	if s == "" {
 		return "_"
 	}
 	return strings.Map(func(r rune) rune {
-		if r <= ' ' || r == '.' || r == '*' || r == '>' || r == 0x7f {
-			return '_'
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-':
+			return r
 		}
-		return r
-	}, s)
+		return '_'
+	}, s[:min(len(s), maxToken)])
 }

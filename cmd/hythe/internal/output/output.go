@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,26 +26,30 @@ type Options struct {
 	Group  *link.Group
 	Logger *slog.Logger
 	Stdout io.Writer
+
+	dialer *link.Dialer // of stream connections; nil: the system's. Tests set it
 }
 
-// New returns the output that a configuration describes. Nothing is connected to
-// before it runs.
+// New returns the output that a configuration, with its defaults, describes.
+// Nothing is connected to before it runs. Several destinations of one kind (stream
+// connections, HTTP, NATS, files) are one link: the first is preferred, and the
+// others stand in.
 func New(c *config.Output, o Options) (relay.Output, error) {
 	if len(c.To) == 0 {
-		return nil, fmt.Errorf("no destination")
+		return nil, errors.New("no destination")
 	}
-	scheme, _, _ := strings.Cut(c.To[0], ":")
-	for _, to := range c.To {
-		if s, _, _ := strings.Cut(to, ":"); s != scheme {
-			return nil, fmt.Errorf("destinations of different kinds: %s and %s", scheme, s)
+	kind := kindOf(c.To[0])
+	for _, to := range c.To[1:] {
+		if kindOf(to) != kind {
+			return nil, fmt.Errorf("destinations of different kinds: %s and %s", c.To[0], to)
 		}
 	}
-	switch scheme {
-	case "tcp", "tls", "unix":
-		return newFrames(c, o, scheme)
-	case "http", "https":
+	switch kind {
+	case "stream":
+		return newFrames(c, o)
+	case "http":
 		return newHTTP(c, o)
-	case "nats", "tls+nats":
+	case "nats":
 		return newNATS(c, o)
 	case "file":
 		return newFile(c, o)
@@ -52,6 +57,20 @@ func New(c *config.Output, o Options) (relay.Output, error) {
 		return newStdout(c, o)
 	}
 	return nil, fmt.Errorf("no such kind of destination: %q", c.To[0])
+}
+
+// kindOf returns the kind of a destination.
+func kindOf(to string) string {
+	switch scheme, _, _ := strings.Cut(to, ":"); scheme {
+	case "tcp", "tls", "unix":
+		return "stream"
+	case "http", "https":
+		return "http"
+	case "nats", "tls+nats":
+		return "nats"
+	default:
+		return scheme
+	}
 }
 
 // newLinked returns an output over a link with the configuration's clocks.
@@ -70,23 +89,24 @@ func newLinked[C any](c *config.Output, o Options, endpoints []string,
 	}
 }
 
-// endpoints returns where to connect to: host:port, or a path.
-func endpoints(c *config.Output) (list []string, err error) {
-	for _, to := range c.To {
-		u, err := url.Parse(to)
-		if err != nil {
-			return nil, err
-		}
-		if u.Scheme == "unix" {
-			list = append(list, u.Host+u.Path+u.Opaque)
-			continue
-		}
-		if u.Port() == "" || u.Hostname() == "" {
-			return nil, fmt.Errorf("%s: a host and a port are needed", to)
-		}
-		list = append(list, u.Host)
+// address returns where a stream connection goes to: host:port, or a path.
+func address(to string) (scheme, address string, err error) {
+	u, err := url.Parse(to)
+	if err != nil {
+		return "", "", err
 	}
-	return list, nil
+	switch {
+	case u.Scheme == "unix":
+		address = u.Host + u.Path + u.Opaque
+		if address == "" {
+			return "", "", fmt.Errorf("%s: a path is needed", to)
+		}
+	case u.Port() == "" || u.Hostname() == "":
+		return "", "", fmt.Errorf("%s: a host and a port are needed", to)
+	default:
+		address = u.Host
+	}
+	return u.Scheme, address, nil
 }
 
 // clientTLS returns the side of TLS that connects.

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"math"
 	"net"
 
 	"golang.org/x/sys/unix"
@@ -9,8 +10,8 @@ import (
 // unacknowledged returns a function that says how many of the bytes that were
 // written to a TCP connection the peer's kernel has not acknowledged: SIOCOUTQ,
 // tcp(7). Under TLS they are more than those of the messages in them, which errs
-// to the right side. Elsewhere there is no saying.
-func unacknowledged(conn net.Conn) func() (int, bool) {
+// to the right side. For other connections it says none.
+func unacknowledged(conn net.Conn) func() int64 {
 	for {
 		inner, ok := conn.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -18,7 +19,7 @@ func unacknowledged(conn net.Conn) func() (int, bool) {
 		}
 		conn = inner.NetConn()
 	}
-	none := func() (int, bool) { return 0, false }
+	none := func() int64 { return 0 }
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return none
@@ -27,15 +28,16 @@ func unacknowledged(conn net.Conn) func() (int, bool) {
 	if err != nil {
 		return none
 	}
-	return func() (n int, ok bool) {
-		err := raw.Control(func(fd uintptr) {
-			var failed error
-			n, failed = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
-			ok = failed == nil
-		})
-		if err != nil {
-			return 1 << 62, true // it is closed: who knows
+	var n int
+	var failed error
+	ask := func(fd uintptr) { n, failed = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }
+	if raw.Control(ask); failed != nil {
+		return none // a kernel that cannot tell
+	}
+	return func() int64 {
+		if err := raw.Control(ask); err != nil || failed != nil {
+			return math.MaxInt64 // who knows
 		}
-		return n, ok
+		return int64(n)
 	}
 }

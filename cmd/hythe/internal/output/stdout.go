@@ -2,14 +2,14 @@ package output
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/hythe-go/hythe/cmd/hythe/internal/config"
-	"github.com/hythe-go/hythe/cmd/hythe/internal/framing"
 	"github.com/hythe-go/hythe/cmd/hythe/internal/relay"
-	"github.com/hythe-go/hythe/codec"
 	"github.com/hythe-go/hythe/link"
 )
 
@@ -20,71 +20,48 @@ func newStdout(c *config.Output, o Options) (relay.Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	dial := func(context.Context, link.Attempt) (io.Writer, error) { return o.Stdout, nil }
-	deliver := func(ctx context.Context, w io.Writer, lane *relay.Lane) error {
-		return deliverTo(ctx, c, frames, lane, func(b []byte) error {
-			_, err := w.Write(b)
-			if err != nil {
-				return link.Permanent(err) // a closed standard output is never opened again
-			}
-			return nil
-		})
+	var said verdicts
+	s := &stdout{w: o.Stdout, lines: c.Framing == "lines"}
+	dial := func(context.Context, link.Attempt) (*stdout, error) { return s, said.pass("") }
+	deliver := func(ctx context.Context, s *stdout, lane *relay.Lane) error {
+		return said.of("", deliverTo(ctx, c, frames, lane, s.write))
 	}
-	out := newLinked(c, o, nil, dial, deliver)
-	out.L.Discard = func(io.Writer) {}
-	return out, nil
+	return newLinked(c, o, nil, dial, deliver), nil
 }
 
-// fileFraming returns the framing for a file. Messages are written as they are,
-// even if they have the end of a line in them: it is people who read lines in
-// files.
-func fileFraming(name string) (codec.Codec[[]byte, []byte], error) {
-	switch name {
-	case "lines":
-		return codec.Line{Max: 1 << 30, AllowBreaks: true}.Borrowed(), nil
-	case "hythe", "raw":
-		return nil, fmt.Errorf("framing %s does not go with files", name)
-	}
-	return framing.New(name, 1<<30)
+// stdout is standard output.
+type stdout struct {
+	w     io.Writer
+	lines bool
+	torn  bool // what was written last was not written whole
 }
 
-// deliverTo has write write one batch after the other. What it has written, and
-// made durable if it can be, is confirmed.
-func deliverTo(ctx context.Context, c *config.Output, frames codec.Codec[[]byte, []byte], lane *relay.Lane, write func([]byte) error) error {
-	var buf []byte
-	for {
-		msgs, err := lane.Next(ctx, c.BatchMessages, int(c.BatchBytes), time.Duration(c.Linger))
-		if err != nil {
-			return err
-		}
-		buf = buf[:0]
-		good := 0
-		flush := func() error {
-			if good == 0 {
-				return nil
-			}
-			if err := write(buf); err != nil {
-				return err
-			}
-			lane.Confirm(good)
-			buf, good = buf[:0], 0
-			return nil
-		}
-		for i := range msgs {
-			var bad error
-			if buf, bad = frames.Append(buf, msgs[i].Body); bad == nil {
-				good++
-				continue
-			}
-			if err := flush(); err != nil {
-				return err
-			}
-			if err := lane.Reject(ctx, bad); err != nil {
-				return err
-			}
-		}
-		if err := flush(); err != nil {
-			return err
+// write writes b. It does not wait much longer than ctx for a reader that has
+// stopped: then the write is left behind, to end when the reader goes on or goes
+// away.
+func (s *stdout) write(ctx context.Context, b []byte) error {
+	if s.torn && s.lines {
+		b = append([]byte("\n"), b...)
+	}
+	var n int
+	var err error
+	written := make(chan struct{})
+	go func() { // owned by write, unless it is stuck in the kernel
+		defer close(written)
+		n, err = s.w.Write(b)
+	}()
+	select {
+	case <-written:
+	case <-ctx.Done():
+		select {
+		case <-written:
+		case <-time.After(lastWords):
+			return context.Cause(ctx)
 		}
 	}
+	s.torn = s.torn && n == 0 || n > 0 && n < len(b)
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
+		return hopeless("nobody reads standard output any more: %w", err)
+	}
+	return err
 }

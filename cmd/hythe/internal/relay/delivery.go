@@ -348,3 +348,17 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	}
 }
+
+// RequeueClosed is Requeue for a route without deliveries: one that was opened for
+// that.
+func (r *Route) RequeueClosed(ctx context.Context, output string) (int, error) {
+	d := &Delivery{route: r, name: output}
+	if _, err := os.Stat(d.deadDir()); err != nil {
+		return 0, err
+	}
+	n, err := d.requeue(ctx)
+	if d.graves != nil {
+		err = errors.Join(err, d.graves.Close())
+	}
+	return n, err
+}

@@ -89,12 +89,11 @@ func (in *Intake) PutWaiting(ctx context.Context, msgs []Message, header func(na
 // Start is PutWaiting that does not wait: done is called once, with nil when the
 // messages are durable on every route. It must not block, and it may be called
 // before Start returns. Start returns an error, and done is not called, if the
-// messages cannot be put whatever happens: a *RouteError, spool.ErrTooLarge.
+// messages cannot be put whatever happens: a *RouteError. Those are not counted.
 func (in *Intake) Start(ctx context.Context, msgs []Message, header func(name string) string, done func(error)) error {
 	b := batches.Get().(*batch)
 	if err := in.sort(b, msgs, header); err != nil {
 		b.free()
-		in.count(msgs, err)
 		return err
 	}
 	n, bytes := uint64(len(msgs)), size(msgs)

@@ -31,19 +31,27 @@ type Linked[C any] struct {
 	L *link.Link[C]
 
 	// Deliver delivers until it fails. The link is told why, and makes a new
-	// connection after a pause: an error marked with link.Permanent has it fail
-	// visibly and try seldom, one marked with link.RetryAfter sets the pause.
+	// connection after a pause. link.RetryAfter sets the pause; with a single
+	// endpoint link.Permanent has the link fail visibly and try seldom.
 	Deliver func(ctx context.Context, c C, lane *Lane) error
 }
 
 // Run implements Output.
 func (o *Linked[C]) Run(ctx context.Context, lane *Lane) {
-	defer o.L.Close()
-	for {
+	defer func() {
+		o.L.Close()
+		<-o.L.Done()
+	}()
+	for ctx.Err() == nil {
 		lease, err := o.L.Acquire(ctx)
 		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, link.ErrClosed) {
+			if errors.Is(err, link.ErrClosed) {
 				return
+			}
+			for e := range o.L.Events(ctx) { // Acquire does not wait while the link has Failed
+				if e.Phase != link.Failed {
+					break
+				}
 			}
 			continue
 		}

@@ -171,17 +171,18 @@ func (r *Route) Drained() (empty, moving bool) {
 	return empty, moving
 }
 
-// Close ends all deliveries and closes the spool.
+// Close ends all deliveries and closes the spool. The route can still say what it
+// has done.
 func (r *Route) Close() error {
 	var errs []error
 	var work sync.WaitGroup
 	var mu sync.Mutex
 	for _, d := range r.all() {
 		work.Go(func() {
-			if err := r.Stop(d.name); err != nil {
+			if err := d.end(); err != nil {
 				mu.Lock()
+				defer mu.Unlock()
 				errs = append(errs, err)
-				mu.Unlock()
 			}
 		})
 	}

@@ -1,0 +1,66 @@
+package output
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hythe-go/hythe/cmd/hythe/internal/relay"
+)
+
+func TestFullDiskIsWaitedForVisibly(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skipf("a small tmpfs is needed, and cannot be mounted: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, bytes.Repeat([]byte{0}, 128<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "name.log")
+	f, out := deliver(t, settings("file://"+path), Options{})
+	want := make([]string, 300)
+	for i := range want {
+		want[i] = sequence(i, i+1)[0] + strings.Repeat("x", 1000)
+	}
+	for i := range want {
+		f.Put(want[i]) // and wait, so that some of them fit
+		if i < 50 {
+			settled(t, f)
+		}
+	}
+	eventually(t, "an alarm", func() bool {
+		s, _ := out.Link()
+		return errors.Is(s.Cause, syscall.ENOSPC)
+	})
+	if n := f.Delivered(); n < 50 || n == len(want) {
+		t.Errorf("%d delivered", n)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	// 300 kB do not fit even now: half of it is taken away.
+	eventually(t, "some more", func() bool { return f.Delivered() >= 100 || diskFull(out) && f.Delivered() > 50 })
+	first := linesOf(t, path)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, f)
+	expectAll(t, append(first, linesOf(t, path)...), want)
+}
+
+func diskFull(o relay.Output) bool {
+	s, _ := o.Link()
+	return errors.Is(s.Cause, syscall.ENOSPC)
+}

@@ -1,0 +1,10 @@
+package output
+
+import (
+	"os"
+	"testing"
+
+	"github.com/hythe-go/hythe/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/hythe-go/hythe/cmd/hythe/internal/status"
+)
+
+// topCommand shows what a running relay does.
+func topCommand(p *program, ctx context.Context, f *flag.FlagSet, args []string) error {
+	admin := f.String("admin", "http://127.0.0.1:7070", "`URL` of its admin address")
+	token := f.String("token-file", "", "`FILE` with the bearer token, if it wants one")
+	every := f.Duration("every", time.Second, "how often to look")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	t := &top{p: p, url: strings.TrimSuffix(*admin, "/") + "/status.json"}
+	if *token != "" {
+		b, err := os.ReadFile(*token)
+		if err != nil {
+			return err
+		}
+		line, _, _ := strings.Cut(string(b), "\n")
+		t.token = strings.TrimSpace(line)
+	}
+	out, ok := p.stdout.(*os.File)
+	if !ok || !term.IsTerminal(int(out.Fd())) {
+		return t.once(ctx)
+	}
+	return t.live(ctx, out, *every)
+}
+
+// top is a view of one relay.
+type top struct {
+	p     *program
+	url   string
+	token string
+	last  status.Snapshot // what was shown before; its Now is zero at first
+}
+
+func (t *top) fetch(ctx context.Context) (s status.Snapshot, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, nil)
+	if err != nil {
+		return s, errUsage{err}
+	}
+	if t.token != "" {
+		req.Header.Set("Authorization", "Bearer "+t.token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return s, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return s, fmt.Errorf("%s: %s", t.url, resp.Status)
+	}
+	return s, json.NewDecoder(resp.Body).Decode(&s)
+}
+
+// once shows one moment.
+func (t *top) once(ctx context.Context) error {
+	s, err := t.fetch(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = t.p.stdout.Write(t.page(s, 100))
+	return err
+}
+
+// live shows the relay until q, or ctx ends.
+func (t *top) live(ctx context.Context, out *os.File, every time.Duration) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if in, ok := t.p.stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
+		old, err := term.MakeRaw(int(in.Fd()))
+		if err != nil {
+			return err
+		}
+		defer term.Restore(int(in.Fd()), old)
+		go func() { // until the end of the process, at the latest
+			var key [1]byte
+			for {
+				if _, err := in.Read(key[:]); err != nil || key[0] == 'q' || key[0] == 3 {
+					cancel()
+					return
+				}
+			}
+		}()
+	}
+	const enter, leave, home, rest = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l", "\x1b[H", "\x1b[J"
+	fmt.Fprint(out, enter)
+	defer fmt.Fprint(out, leave)
+	ticker := time.NewTicker(max(every, 100*time.Millisecond))
+	defer ticker.Stop()
+	for {
+		width, height, err := term.GetSize(int(out.Fd()))
+		if err != nil {
+			return err
+		}
+		page := []byte("cannot ask " + t.url)
+		if s, err := t.fetch(ctx); err == nil {
+			page = t.page(s, width)
+		} else if ctx.Err() == nil {
+			page = fmt.Appendf(nil, "%v\n", err)
+		}
+		lines := bytes.SplitAfter(page, []byte("\n"))
+		page = bytes.Join(lines[:min(len(lines), height-1)], nil)
+		out.Write(append(append([]byte(home), bytes.ReplaceAll(page, []byte("\n"), []byte("\x1b[K\r\n"))...), rest...))
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// page writes a snapshot as text, with rates since the one before.
+func (t *top) page(s status.Snapshot, width int) []byte {
+	var b bytes.Buffer
+	p := func(format string, args ...any) {
+		line := []rune(fmt.Sprintf(format, args...))
+		b.WriteString(string(line[:min(len(line), width)]))
+		b.WriteByte('\n')
+	}
+	before, span := t.last, s.Now.Sub(t.last.Now).Seconds()
+	t.last = s
+	rate := func(now, then uint64) string {
+		if before.Now.IsZero() || span <= 0 || now < then {
+			return "-"
+		}
+		return fmt.Sprintf("%.0f/s", float64(now-then)/span)
+	}
+	p("hythe %s, up %v, pid %d, data %s", s.Version, s.Now.Sub(s.Started).Round(time.Second), s.PID, s.Data)
+	for _, problem := range s.Problems {
+		p("! %s: %s", problem.Part, problem.What)
+	}
+	p("")
+	p("%-16s %-8s %8s %12s %12s %10s", "INPUT", "PROTOCOL", "CONNS", "MESSAGES", "RATE", "REFUSED")
+	for i, in := range s.Inputs {
+		var then uint64
+		if i < len(before.Inputs) && before.Inputs[i].Name == in.Name {
+			then = before.Inputs[i].Messages
+		}
+		p("%-16s %-8s %8d %12d %12s %10d", in.Name, in.Protocol, in.Conns, in.Messages, rate(in.Messages, then), in.Refused)
+	}
+	p("")
+	p("%-16s %-16s %10s %12s %10s %8s  %s", "ROUTE", "OUTPUT", "BACKLOG", "RATE", "OLDEST", "DEAD", "LINK")
+	for i, r := range s.Routes {
+		for k, v := range r.Deliveries {
+			var then uint64
+			if i < len(before.Routes) && k < len(before.Routes[i].Deliveries) {
+				then = before.Routes[i].Deliveries[k].Delivered
+			}
+			p("%-16s %-16s %10d %12s %10v %8d  %s", r.Name, v.Output, v.Backlog, rate(v.Delivered, then),
+				r.Spool.Oldest.Round(time.Second), v.DeadLetters, linkText(v.Lanes, s.Now))
+		}
+	}
+	return b.Bytes()
+}
+
+// linkText says how a delivery's connections are.
+func linkText(lanes []status.Lane, now time.Time) string {
+	up := 0
+	var worst *status.Link
+	for _, l := range lanes {
+		switch {
+		case l.Link == nil || l.Link.Phase == "up":
+			up++
+		default:
+			worst = l.Link
+		}
+	}
+	if worst == nil {
+		return "up"
+	}
+	text := worst.Phase
+	if len(lanes) > 1 {
+		text += fmt.Sprintf(" (%d of %d up)", up, len(lanes))
+	}
+	if !worst.Until.IsZero() {
+		text += fmt.Sprintf(", next in %v", max(0, worst.Until.Sub(now)).Round(time.Second))
+	}
+	return text + ": " + cmp.Or(worst.Cause, "not tried yet")
+}
