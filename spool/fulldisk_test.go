@@ -156,3 +156,76 @@ func drained(acked map[uint64][]byte, seen uint64) []uint64 {
 	}
 	return ids
 }
+
+// A disk that one segment has filled alone: once all of it is acknowledged it
+// makes room for the next, and the ids go on.
+func TestFullDiskInOneSegment(t *testing.T) {
+	var disk crashfs.FS
+	disk.SetCapacity(1 << 20)
+	o := spool.Options{FS: &disk, CursorDelay: 10 * time.Millisecond}
+	s, err := spool.Open("queue", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Reader("r", spool.ReaderOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := uint64(0)
+	for round := range 3 {
+		for {
+			id, err := s.Append(makePayload(last+1, 3000))
+			if errors.Is(err, spool.ErrFull) {
+				break
+			}
+			if err != nil || id <= last {
+				t.Fatalf("record %d after %d: %v", id, last, err)
+			}
+			last = id
+		}
+		if _, err := s.Append(makePayload(last+1, 3000)); !errors.Is(err, spool.ErrFull) {
+			t.Fatalf("nothing is acknowledged, and Append: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		for seen := uint64(0); seen < last; {
+			rec, err := r.Next(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seen = rec.ID; !bytes.Equal(rec.Payload, makePayload(seen, 3000)) {
+				t.Fatalf("record %d is not what was appended", seen)
+			}
+		}
+		if err := r.AckThrough(last); err != nil {
+			t.Fatal(err)
+		}
+		for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+			id, err := s.Append(makePayload(last+1, 3000))
+			if err == nil {
+				if id != last+1 {
+					t.Fatalf("record %d after %d", id, last)
+				}
+				last = id
+				break
+			}
+			if time.Since(began) > 5*time.Second {
+				t.Fatalf("round %d: there is no room: %v", round, err)
+			}
+		}
+		if round == 1 {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if s, err = spool.Open("queue", o); err != nil {
+				t.Fatal(err)
+			}
+			if r, err = s.Reader("r", spool.ReaderOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

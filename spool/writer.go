@@ -26,13 +26,52 @@ func (s *Spool) segmentFor(size int, first uint64) (fresh *segment, err error) {
 		}
 		fresh = s.active
 	}
-	if err := s.allocate(s.active.end.Load() + int64(size)); err != nil {
-		if fresh != nil {
-			s.abandon(true)
-		}
-		return nil, noRoom(err)
+	err = s.allocate(s.active.end.Load() + int64(size))
+	switch {
+	case err == nil:
+		return fresh, nil
+	case fresh != nil:
+		s.abandon(true)
+	case errors.Is(noRoom(err), ErrFull) && s.sacrifice():
+		return s.segmentFor(size, first)
 	}
-	return fresh, nil
+	return nil, noRoom(err)
+}
+
+// sacrifice ends the active segment and deletes it, if every reader has passed all
+// that is in it: on a full disk there may be no room for one behind it. What the
+// next id is can be told from the cursors then.
+func (s *Spool) sacrifice() bool {
+	if !s.passed() {
+		return false
+	}
+	if err := s.save(); err != nil {
+		return false
+	}
+	s.saveMu.Lock()
+	defer s.saveMu.Unlock()
+	s.mu.Lock()
+	defer s.unlock()
+	for _, c := range s.cursors {
+		if c.saved < s.next {
+			return false
+		}
+	}
+	if len(s.segs) != 1 || s.segs[0] != s.active {
+		return false
+	}
+	s.file.Truncate(0) // a reader may have it open
+	s.file.Close()
+	s.remove(s.active)
+	s.active, s.file = nil, nil
+	return true
+}
+
+// passed reports whether every reader has acknowledged everything.
+func (s *Spool) passed() bool {
+	s.mu.Lock()
+	defer s.unlock()
+	return s.drained()
 }
 
 // noRoom has a full disk match ErrFull.
