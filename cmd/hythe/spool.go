@@ -1,17 +1,17 @@
 package main
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -22,95 +22,148 @@ import (
 
 // spoolCommand looks into spools, and mends them.
 func spoolCommand(p *program, ctx context.Context, f *flag.FlagSet, args []string) error {
-	if len(args) == 0 {
-		return usage("one of ls, verify, export, requeue, forget is needed")
-	}
-	what := args[0]
-	data := f.String("data", "./hythe-data", "`DIR` of the spools")
-	dead := f.String("dead", "", "look into the dead letters of this `OUTPUT` instead")
-	format := f.String("format", "lines", "of export: lines, ndjson")
-	admin := f.String("admin", "http://127.0.0.1:7070", "`URL` of the running daemon's admin address, for requeue")
-	if what == "-h" || what == "-help" || what == "--help" {
-		return flag.ErrHelp
-	}
-	if err := parse(f, args[1:]); err != nil {
+	c := spools{p: p}
+	c.where.add(f)
+	c.where.addData(f)
+	c.where.addAdmin(f)
+	f.StringVar(&c.dead, "dead", "", "export, forget: of the dead letters of this `OUTPUT` instead")
+	f.StringVar(&c.format, "format", "lines", "export: "+strings.Join(formats, ", "))
+	f.Uint64Var(&c.from, "from", 0, "export: the first record (default the oldest)")
+	f.Uint64Var(&c.to, "to", 0, "export: the last record (default the newest)")
+	others, err := parse(f, args)
+	if err != nil {
 		return err
 	}
-	route, output := f.Arg(0), f.Arg(1)
-	dir := filepath.Join(*data, "routes", route)
-	if *dead != "" {
-		dir = filepath.Join(*data, "dead", route, *dead)
+	if len(others) == 0 {
+		return usage("one of ls, verify, export, requeue, forget is needed")
 	}
-	if what != "ls" && what != "verify" && route == "" {
-		return usage("spool %s: a route is needed", what)
+	if err := c.where.load(); err != nil {
+		return err
+	}
+	what, others := others[0], others[1:]
+	need := func(n int, words string) error {
+		if len(others) != n {
+			return usage("spool %s: %s", what, words)
+		}
+		return nil
 	}
 	switch what {
 	case "ls":
-		return p.listSpools(*data)
+		if err = need(0, "it takes no arguments"); err == nil {
+			err = c.list()
+		}
 	case "verify":
-		return p.verifySpools(*data, route)
+		err = c.verify(others)
 	case "export":
-		return p.export(dir, *format)
+		if err = need(1, "a route is needed"); err == nil {
+			err = c.export(others[0])
+		}
 	case "requeue":
-		if output == "" {
-			return usage("spool requeue: an output is needed behind the route")
+		if err = need(2, "a route and an output are needed"); err == nil {
+			err = c.requeue(ctx, others[0], others[1])
 		}
-		return p.requeue(ctx, *admin, *data, route, output)
 	case "forget":
-		if output == "" {
-			return usage("spool forget: the name of a cursor is needed behind the route")
+		if err = need(2, "a route and the name of a cursor are needed"); err == nil {
+			err = c.forget(others[0], others[1])
 		}
-		return p.forget(dir, output)
+	default:
+		err = usage("spool: there is no %q, but ls, verify, export, requeue and forget", what)
 	}
-	return usage("spool: there is no %q", what)
+	return err
 }
 
-// spools returns the directories of all spools, by what they are.
-func spools(data string) (names, dirs []string, err error) {
-	routes, err := os.ReadDir(filepath.Join(data, "routes"))
+// spools are those of one relay.
+type spools struct {
+	p        *program
+	where    whereFlags
+	dead     string
+	format   string
+	from, to uint64
+}
+
+// A spoolDir is where a spool is.
+type spoolDir struct{ route, dead, dir string }
+
+// name says what the spool is.
+func (d spoolDir) name() string {
+	if d.dead != "" {
+		return d.route + ", dead letters of " + d.dead
+	}
+	return d.route
+}
+
+// dir returns the directory of a route's spool, or of its dead letters.
+func (c *spools) dir(route string) string {
+	if c.dead != "" {
+		return filepath.Join(c.where.data, "dead", route, c.dead)
+	}
+	return filepath.Join(c.where.data, "routes", route)
+}
+
+// all returns the spools that there are.
+func (c *spools) all() (list []spoolDir, err error) {
+	routes, err := os.ReadDir(filepath.Join(c.where.data, "routes"))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, r := range routes {
-		names, dirs = append(names, r.Name()), append(dirs, filepath.Join(data, "routes", r.Name()))
-		outputs, err := os.ReadDir(filepath.Join(data, "dead", r.Name()))
+		list = append(list, spoolDir{r.Name(), "", filepath.Join(c.where.data, "routes", r.Name())})
+		outputs, err := os.ReadDir(filepath.Join(c.where.data, "dead", r.Name()))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, err
+			return nil, err
 		}
 		for _, o := range outputs {
-			names = append(names, r.Name()+", dead letters of "+o.Name())
-			dirs = append(dirs, filepath.Join(data, "dead", r.Name(), o.Name()))
+			list = append(list, spoolDir{r.Name(), o.Name(), filepath.Join(c.where.data, "dead", r.Name(), o.Name())})
 		}
 	}
-	return names, dirs, nil
+	return list, nil
 }
 
-func (p *program) listSpools(data string) error {
-	names, dirs, err := spools(data)
+// options returns what decides whether records may be gone by right: the
+// configuration's, if there is one.
+func (c *spools) options(d spoolDir) (o spool.Options) {
+	if c.where.cfg == nil || d.dead != "" || c.where.cfg.Route[d.route] == nil {
+		return o
+	}
+	s := c.where.cfg.Route[d.route].Spool
+	o.MaxAge = time.Duration(s.MaxAge)
+	if s.Overflow == "drop-oldest" {
+		o.Overflow = spool.DropOldest
+	}
+	return o
+}
+
+// list shows the spools with their cursors.
+func (c *spools) list() error {
+	all, err := c.all()
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(p.stdout, 0, 8, 2, ' ', 0)
+	w := tabwriter.NewWriter(c.p.stdout, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "SPOOL\tSEGMENTS\tBYTES\tCURSOR\tBACKLOG")
-	for i, dir := range dirs {
-		report, err := spool.List(dir, spool.Options{})
+	for _, d := range all {
+		report, err := spool.List(d.dir, spool.Options{})
 		if err != nil {
-			return fmt.Errorf("%s: %w", names[i], err)
+			return fmt.Errorf("%s: %w", d.name(), err)
+		}
+		next, err := end(d.dir, report)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.name(), err)
 		}
 		var bytes int64
 		for _, s := range report.Segments {
 			bytes += s.Bytes
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t", names[i], len(report.Segments), bytes)
-		for n, c := range report.Cursors {
+		fmt.Fprintf(w, "%s\t%d\t%d\t", d.name(), len(report.Segments), bytes)
+		for n, cursor := range report.Cursors {
 			if n > 0 {
 				fmt.Fprint(w, "\t\t\t")
 			}
-			backlog := fmt.Sprint(report.Next - min(c.Low, report.Next))
-			if c.Damaged {
-				backlog = "damaged: begins anew"
+			backlog := fmt.Sprint(next - min(cursor.Low, next))
+			if cursor.Damaged {
+				backlog = "damaged: it begins anew"
 			}
-			fmt.Fprintf(w, "%s\t%s\n", c.Name, backlog)
+			fmt.Fprintf(w, "%s\t%s\n", cursor.Name, backlog)
 		}
 		if len(report.Cursors) == 0 {
 			fmt.Fprintln(w, "\t")
@@ -119,23 +172,29 @@ func (p *program) listSpools(data string) error {
 	return w.Flush()
 }
 
-func (p *program) verifySpools(data, route string) error {
-	names, dirs, err := spools(data)
+// verify reads the spools of some routes, or of all, and says what is missing.
+func (c *spools) verify(routes []string) error {
+	all, err := c.all()
 	if err != nil {
 		return err
 	}
+	for _, r := range routes {
+		if !slices.ContainsFunc(all, func(d spoolDir) bool { return d.route == r }) {
+			return fmt.Errorf("there is no spool of a route %q in %s", r, c.where.data)
+		}
+	}
 	bad := 0
-	for i, dir := range dirs {
-		if route != "" && names[i] != route && !strings.HasPrefix(names[i], route+",") {
+	for _, d := range all {
+		if len(routes) > 0 && !slices.Contains(routes, d.route) {
 			continue
 		}
-		report, err := spool.Verify(dir, spool.Options{})
+		report, err := spool.Verify(d.dir, c.options(d))
 		if err != nil {
-			return fmt.Errorf("%s: %w", names[i], err)
+			return fmt.Errorf("%s: %w", d.name(), err)
 		}
-		fmt.Fprintf(p.stdout, "%s: %d messages, %d bytes\n", names[i], report.Records, report.Bytes)
+		fmt.Fprintf(c.p.stdout, "%s: %d messages, %d bytes\n", d.name(), report.Records, report.Bytes)
 		for _, gap := range report.Gaps {
-			fmt.Fprintf(p.stdout, "  %d to %d: %v\n", gap.First, gap.Last, gap.Reason)
+			fmt.Fprintf(c.p.stdout, "  %d to %d: %v\n", gap.First, gap.Last, gap.Reason)
 		}
 		if !report.Whole() {
 			bad++
@@ -147,80 +206,71 @@ func (p *program) verifySpools(data, route string) error {
 	return nil
 }
 
-func (p *program) export(dir, format string) error {
-	if format != "lines" && format != "ndjson" {
-		return usage("-format: %q is none of lines, ndjson", format)
+// export writes what is in a spool.
+func (c *spools) export(route string) error {
+	if !slices.Contains(formats, c.format) {
+		return usage("-format: %q is none of %s", c.format, strings.Join(formats, ", "))
 	}
-	var damaged int
-	for rec, err := range spool.Export(dir, spool.Options{}, 0, 0) {
-		var gap *spool.GapError
-		switch {
-		case errors.As(err, &gap):
-			fmt.Fprintf(p.stderr, "hythe: %v\n", gap)
-			damaged++
+	if _, err := os.Stat(c.dir(route)); err != nil {
+		return err
+	}
+	w := bufio.NewWriter(c.p.stdout)
+	damaged := false
+	for rec, err := range spool.Export(c.dir(route), c.options(spoolDir{route: route, dead: c.dead}), c.from, c.to) {
+		if gap, ok := errors.AsType[*spool.GapError](err); ok {
+			fmt.Fprintf(c.p.stderr, "hythe: %v\n", gap)
+			damaged = damaged || gap.Reason == spool.Damaged
 			continue
-		case err != nil:
-			return err
 		}
-		if err := p.show(rec, format); err != nil {
-			return err
+		if err == nil {
+			err = show(w, rec, c.format)
+		}
+		if err != nil {
+			return errors.Join(err, w.Flush())
 		}
 	}
-	if damaged > 0 {
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if damaged {
 		return errors.New("messages are missing")
 	}
 	return nil
 }
 
-// show writes a record.
-func (p *program) show(rec spool.Record, format string) error {
-	m, err := relay.Parse(rec.Payload)
-	if err != nil {
-		m = relay.Message{Received: rec.Time, Body: rec.Payload}
+// requeue takes dead letters up again or, if the relay is running, has it do so.
+func (c *spools) requeue(ctx context.Context, route, output string) error {
+	n, err := c.requeueHere(ctx, route, output)
+	if err == nil {
+		fmt.Fprintf(c.p.stdout, "%d dead letters were requeued; they are delivered when the relay runs.\n", n)
 	}
-	if format == "ndjson" {
-		_, err = p.stdout.Write(envelopeJSON(&m, rec.ID))
+	if !errors.Is(err, spool.ErrLocked) {
 		return err
 	}
-	_, err = p.stdout.Write(append(bytes.Clone(m.Body), '\n'))
+	client, err := c.where.client()
+	if err != nil {
+		return err
+	}
+	defer client.close()
+	said, err := client.do(ctx, http.MethodPost, "/requeue?"+url.Values{"route": {route}, "output": {output}}.Encode())
+	if err != nil {
+		return fmt.Errorf("the relay is running and has to do it itself: %w", err)
+	}
+	_, err = c.p.stdout.Write(said)
 	return err
 }
 
-// requeue has the running daemon take dead letters up again, or does it itself if
-// none is running.
-func (p *program) requeue(ctx context.Context, admin, data, route, output string) error {
-	n, err := requeueHere(ctx, data, route, output)
-	if !errors.Is(err, spool.ErrLocked) {
-		if err == nil {
-			fmt.Fprintf(p.stdout, "%d messages taken up again; they are delivered when the relay runs\n", n)
-		}
-		return err
-	}
-	u := strings.TrimSuffix(admin, "/") + "/requeue?" + url.Values{"route": {route}, "output": {output}}.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u, nil)
-	if err != nil {
-		return errUsage{err}
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("the relay is running, and does not answer: %w", err)
-	}
-	defer resp.Body.Close()
-	said, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-	if resp.StatusCode/100 > 3 {
-		return fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(said))
-	}
-	fmt.Fprintln(p.stdout, "taken up again")
-	return nil
-}
-
-// requeueHere requeues while no daemon runs.
-func requeueHere(ctx context.Context, data, route, output string) (int, error) {
-	dir := filepath.Join(data, "routes", route)
+// requeueHere requeues while the relay does not run.
+func (c *spools) requeueHere(ctx context.Context, route, output string) (int, error) {
+	dir, dead := filepath.Join(c.where.data, "routes", route), filepath.Join(c.where.data, "dead", route)
 	if _, err := os.Stat(dir); err != nil {
 		return 0, err
 	}
-	r, err := relay.OpenRoute(route, relay.RouteOptions{Dir: dir, DeadDir: filepath.Join(data, "dead", route)})
+	if _, err := os.Stat(filepath.Join(dead, output)); errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("%s has no dead letters of %s", route, output)
+	}
+	unbounded := spool.Options{MaxBytes: -1, MaxRecord: 1 << 30} // what is in it already is not to be refused
+	r, err := relay.OpenRoute(route, relay.RouteOptions{Dir: dir, DeadDir: dead, Spool: unbounded, Dead: unbounded})
 	if err != nil {
 		return 0, err
 	}
@@ -228,79 +278,28 @@ func requeueHere(ctx context.Context, data, route, output string) (int, error) {
 	return n, errors.Join(err, r.Close())
 }
 
-func (p *program) forget(dir, cursor string) error {
+// forget removes a cursor, so that it keeps nothing any more.
+func (c *spools) forget(route, cursor string) error {
+	dir := c.dir(route)
 	if _, err := os.Stat(dir); err != nil {
 		return err
 	}
-	s, err := spool.Open(dir, spool.Options{})
+	s, err := spool.Open(dir, spool.Options{MaxBytes: -1})
 	if errors.Is(err, spool.ErrLocked) {
-		return fmt.Errorf("the relay is running: %w", err)
+		return fmt.Errorf("stop the relay first: %w", err)
 	}
 	if err != nil {
 		return err
+	}
+	var backlog uint64
+	for _, r := range s.Stats().Readers {
+		if r.Name == cursor {
+			backlog = r.Backlog
+		}
 	}
 	err = errors.Join(s.Forget(cursor), s.Close())
 	if err == nil {
-		fmt.Fprintf(p.stdout, "%s holds nothing back any more\n", cursor)
+		fmt.Fprintf(c.p.stdout, "%s was forgotten, with %d messages that it had not delivered.\n", cursor, backlog)
 	}
 	return err
-}
-
-// tailCommand shows the last messages of a spool, and follows it.
-func tailCommand(p *program, ctx context.Context, f *flag.FlagSet, args []string) error {
-	data := f.String("data", "./hythe-data", "`DIR` of the spools")
-	last := f.Uint64("n", 10, "how many of the messages that are there")
-	follow := f.Bool("f", false, "go on with those that come")
-	format := f.String("format", "lines", "lines, ndjson")
-	if err := parse(f, args); err != nil {
-		return err
-	}
-	if f.NArg() != 1 {
-		return usage("one route is needed")
-	}
-	dir := filepath.Join(*data, "routes", f.Arg(0))
-	report, err := spool.List(dir, spool.Options{})
-	if err != nil {
-		return err
-	}
-	next, err := p.tailFrom(dir, nth(dir, report, *last), *format)
-	for err == nil && *follow {
-		select {
-		case <-time.After(200 * time.Millisecond):
-			next, err = p.tailFrom(dir, next, *format)
-		case <-ctx.Done():
-			return nil
-		}
-	}
-	return err
-}
-
-// nth returns the id of the record that is the n-th from the end.
-func nth(dir string, report spool.Report, n uint64) uint64 {
-	next := report.Next
-	for rec, err := range spool.Export(dir, spool.Options{}, max(1, next-min(next, 1)), 0) {
-		if err == nil {
-			next = max(next, rec.ID+1)
-		}
-	}
-	return max(1, next-min(next-1, n))
-}
-
-// tailFrom shows the records from the id on, and returns the id behind them.
-func (p *program) tailFrom(dir string, from uint64, format string) (next uint64, err error) {
-	next = from
-	for rec, err := range spool.Export(dir, spool.Options{}, from, 0) {
-		var gap *spool.GapError
-		if errors.As(err, &gap) {
-			continue // or it is being written
-		}
-		if err != nil {
-			return next, err
-		}
-		if err := p.show(rec, format); err != nil {
-			return next, err
-		}
-		next = rec.ID + 1
-	}
-	return next, nil
 }

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
 
@@ -19,21 +18,24 @@ import (
 
 // topCommand shows what a running relay does.
 func topCommand(p *program, ctx context.Context, f *flag.FlagSet, args []string) error {
-	admin := f.String("admin", "http://127.0.0.1:7070", "`URL` of its admin address")
-	token := f.String("token-file", "", "`FILE` with the bearer token, if it wants one")
+	var where whereFlags
+	where.add(f)
+	where.addAdmin(f)
 	every := f.Duration("every", time.Second, "how often to look")
-	if err := parse(f, args); err != nil {
+	if others, err := parse(f, args); err != nil {
+		return err
+	} else if len(others) > 0 {
+		return usage("%q: a flag is missing in front of it", others[0])
+	}
+	if err := where.load(); err != nil {
 		return err
 	}
-	t := &top{p: p, url: strings.TrimSuffix(*admin, "/") + "/status.json"}
-	if *token != "" {
-		b, err := os.ReadFile(*token)
-		if err != nil {
-			return err
-		}
-		line, _, _ := strings.Cut(string(b), "\n")
-		t.token = strings.TrimSpace(line)
+	client, err := where.client()
+	if err != nil {
+		return err
 	}
+	defer client.close()
+	t := &top{p: p, client: client}
 	out, ok := p.stdout.(*os.File)
 	if !ok || !term.IsTerminal(int(out.Fd())) {
 		return t.once(ctx)
@@ -43,36 +45,14 @@ func topCommand(p *program, ctx context.Context, f *flag.FlagSet, args []string)
 
 // top is a view of one relay.
 type top struct {
-	p     *program
-	url   string
-	token string
-	last  status.Snapshot // what was shown before; its Now is zero at first
-}
-
-func (t *top) fetch(ctx context.Context) (s status.Snapshot, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, nil)
-	if err != nil {
-		return s, errUsage{err}
-	}
-	if t.token != "" {
-		req.Header.Set("Authorization", "Bearer "+t.token)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return s, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("%s: %s", t.url, resp.Status)
-	}
-	return s, json.NewDecoder(resp.Body).Decode(&s)
+	p      *program
+	client *adminClient
+	last   status.Snapshot // what was shown before; its Now is zero at first
 }
 
 // once shows one moment.
 func (t *top) once(ctx context.Context) error {
-	s, err := t.fetch(ctx)
+	s, err := t.client.snapshot(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,14 +90,14 @@ func (t *top) live(ctx context.Context, out *os.File, every time.Duration) error
 		if err != nil {
 			return err
 		}
-		page := []byte("cannot ask " + t.url)
-		if s, err := t.fetch(ctx); err == nil {
+		var page []byte
+		if s, err := t.client.snapshot(ctx); err == nil {
 			page = t.page(s, width)
 		} else if ctx.Err() == nil {
-			page = fmt.Appendf(nil, "%v\n", err)
+			page = fmt.Appendf(nil, "%s\n", printable(err.Error()))
 		}
 		lines := bytes.SplitAfter(page, []byte("\n"))
-		page = bytes.Join(lines[:min(len(lines), height-1)], nil)
+		page = bytes.Join(lines[:min(len(lines), max(height, 1)-1)], nil)
 		out.Write(append(append([]byte(home), bytes.ReplaceAll(page, []byte("\n"), []byte("\x1b[K\r\n"))...), rest...))
 		select {
 		case <-ticker.C:
@@ -131,7 +111,7 @@ func (t *top) live(ctx context.Context, out *os.File, every time.Duration) error
 func (t *top) page(s status.Snapshot, width int) []byte {
 	var b bytes.Buffer
 	p := func(format string, args ...any) {
-		line := []rune(fmt.Sprintf(format, args...))
+		line := []rune(printable(fmt.Sprintf(format, args...)))
 		b.WriteString(string(line[:min(len(line), width)]))
 		b.WriteByte('\n')
 	}
@@ -144,6 +124,10 @@ func (t *top) page(s status.Snapshot, width int) []byte {
 		return fmt.Sprintf("%.0f/s", float64(now-then)/span)
 	}
 	p("hythe %s, up %v, pid %d, data %s", s.Version, s.Now.Sub(s.Started).Round(time.Second), s.PID, s.Data)
+	if n := len(s.History); n > 0 {
+		now := s.History[n-1]
+		p("%.0f messages/s in, %.0f/s out, %d not delivered, %d connections", now.In, now.Out, now.Backlog, now.Conns)
+	}
 	for _, problem := range s.Problems {
 		p("! %s: %s", problem.Part, problem.What)
 	}
@@ -161,7 +145,7 @@ func (t *top) page(s status.Snapshot, width int) []byte {
 	for i, r := range s.Routes {
 		for k, v := range r.Deliveries {
 			var then uint64
-			if i < len(before.Routes) && k < len(before.Routes[i].Deliveries) {
+			if i < len(before.Routes) && before.Routes[i].Name == r.Name && k < len(before.Routes[i].Deliveries) {
 				then = before.Routes[i].Deliveries[k].Delivered
 			}
 			p("%-16s %-16s %10d %12s %10v %8d  %s", r.Name, v.Output, v.Backlog, rate(v.Delivered, then),
@@ -169,6 +153,16 @@ func (t *top) page(s status.Snapshot, width int) []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// printable replaces what a terminal would obey: causes come from elsewhere.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '·'
+	}, s)
 }
 
 // linkText says how a delivery's connections are.

@@ -129,7 +129,10 @@ func (s *site) requeue(w http.ResponseWriter, r *http.Request) {
 	n, err := s.src.Requeue(r.Context(), route, output)
 	s.board.outdate()
 	if err != nil {
-		http.Error(w, fmt.Sprintf("after %d messages: %v", n, err), http.StatusInternalServerError)
+		if n > 0 {
+			err = fmt.Errorf("after %d messages: %w", n, err)
+		}
+		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {

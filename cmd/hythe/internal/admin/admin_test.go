@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -139,7 +140,9 @@ func TestHandler_UnixSocketNeedsNoHost(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 	defer func() { srv.Close(); <-served }()
-	tr := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", ln.Addr().String()) }}
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", ln.Addr().String())
+	}}
 	defer tr.CloseIdleConnections()
 	resp, err := (&http.Client{Transport: tr}).Get("http://relay.example/status.json")
 	if err != nil {
@@ -161,6 +164,9 @@ func TestHandler_AnswersAreSecured(t *testing.T) {
 		}
 		if got.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s may be sniffed", path)
+		}
+		if got.Get("Referrer-Policy") != "same-origin" { // a stricter one takes the Origin from the form
+			t.Errorf("%s: Referrer-Policy: %s", path, got.Get("Referrer-Policy"))
 		}
 	}
 	page := get(h, "/").Body.String()
@@ -393,7 +399,7 @@ func TestRequeue(t *testing.T) {
 	}
 	f := newFake()
 	f.fail = errFake
-	if w := ask(Handler(f, Options{Loopback: true}), "POST", path); w.Code != 500 || !strings.Contains(w.Body.String(), errFake.Error()) {
+	if w := ask(Handler(f, Options{Loopback: true}), "POST", path); w.Code != 500 || w.Body.String() != errFake.Error()+"\n" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

@@ -253,6 +253,19 @@ func TestBrowser_PageIsLiveWithoutReloading(t *testing.T) {
 	b.wait(`document.querySelector("#stale").innerText.includes("does not answer")`)
 }
 
+// The token is good for all that the page does, however the browser has got it.
+func TestBrowser_TokenAsPassword(t *testing.T) {
+	b := openBrowser(t)
+	f := newFake()
+	url, _ := serve(t, Handler(f, Options{Token: "s3cret"}))
+	b.do(chromedp.Navigate(strings.Replace(url, "http://", "http://me:s3cret@", 1)))
+	before := b.text("#head")
+	b.wait(`document.querySelector("#head").innerText !== ` + quote(before))
+	b.do(chromedp.Click(chromedp.CSS("form button")))
+	b.wait(`document.querySelector("#notice").innerText === "12 dead letters were requeued."`)
+	b.quiet()
+}
+
 // quote writes a string as JavaScript does.
 func quote(s string) string {
 	b, _ := json.Marshal(s)

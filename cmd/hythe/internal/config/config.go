@@ -80,7 +80,7 @@ type Input struct {
 	// Path, of http and fcgi, is where messages are posted to: /in.
 	Path string `toml:"path"`
 
-	// TokenFile, of http: the first line is the bearer token of those who may post.
+	// TokenFile, of http and fcgi: the first line is the bearer token of those who may post.
 	TokenFile string `toml:"token_file"`
 
 	// KeyHeader, of http and fcgi, names the header that holds the messages'

@@ -56,13 +56,15 @@ type Daemon struct {
 
 	work sync.WaitGroup // servers, standard input, the ticker
 
-	mu       sync.Mutex
-	cfg      *config.Config    // guarded by mu
-	inputs   map[string]*input // guarded by mu
-	routes   map[string]*route // guarded by mu
-	draining bool              // guarded by mu
-	admin    *door             // nil: none. Guarded by mu
-	gone     []*relay.Intake   // of inputs that are no more. Guarded by mu
+	mu          sync.Mutex
+	cfg         *config.Config     // guarded by mu
+	inputs      map[string]*input  // guarded by mu
+	routes      map[string]*route  // guarded by mu
+	draining    bool               // guarded by mu
+	admin       *door              // nil: none. Guarded by mu
+	refusing    map[string]refusal // by route. Guarded by mu
+	reloadError string             // of the last reload, if it failed. Guarded by mu
+	gone        []*relay.Intake    // of inputs that are no more. Guarded by mu
 }
 
 // Run runs a relay until ctx ends, and then drains it. The error is nil if all
@@ -76,7 +78,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	d := &Daemon{
 		o: o, started: time.Now(), ids: relay.NewIDs(), links: new(link.Group), fatal: make(chan error, 1),
-		cfg: o.Config, inputs: make(map[string]*input), routes: make(map[string]*route),
+		cfg: o.Config, inputs: make(map[string]*input), routes: make(map[string]*route), refusing: make(map[string]refusal),
 	}
 	if err := os.MkdirAll(o.Config.Data, 0o750); err != nil {
 		return err
@@ -129,6 +131,11 @@ func (d *Daemon) reload(ctx context.Context, load func() (*config.Config, error)
 	if err == nil {
 		err = d.apply(ctx, cfg, false)
 	}
+	d.mu.Lock()
+	if d.reloadError = ""; err != nil {
+		d.reloadError = err.Error()
+	}
+	d.mu.Unlock()
 	if err != nil {
 		d.o.Logger.Error("the configuration was not changed", "err", err)
 		d.o.Notes.Printf("the configuration was not changed: %v", err)
@@ -243,6 +250,7 @@ func (d *Daemon) tick(ctx context.Context) {
 		case now := <-ticker.C:
 			d.mu.Lock()
 			s := d.counters(now)
+			d.lookForRefusals(now)
 			d.mu.Unlock()
 			d.history.add(s)
 			if err := d.beyondHope(); err != nil {

@@ -154,11 +154,19 @@ func (d *Daemon) problems(s *status.Snapshot) (list []status.Problem) {
 	if s.Draining {
 		add(true, "daemon", "draining")
 	}
+	if d.reloadError != "" {
+		add(false, "configuration", "the new one was not taken: %s", d.reloadError)
+	}
 	for _, r := range s.Routes {
 		part := "route " + r.Name
+		refusing := d.refusing[r.Name].lately(s.Now)
 		switch sp := r.Spool; {
-		case sp.Trouble != "":
+		case sp.Trouble != "" && refusing:
 			add(true, part, "nothing can be taken: %s", sp.Trouble)
+		case sp.Trouble != "":
+			add(false, part, "the last message could not be taken, and none has come since: %s", sp.Trouble)
+		case refusing:
+			add(true, part, "messages are refused: the spool is full")
 		case sp.MaxBytes > 0 && sp.Bytes > sp.MaxBytes*9/10:
 			add(false, part, "the spool is nearly full")
 		}
@@ -182,6 +190,29 @@ func (d *Daemon) problems(s *status.Snapshot) (list []status.Problem) {
 		}
 	}
 	return list
+}
+
+// A refusal is when a route has last refused a message. It is looked at once
+// a second: whoever obeys /readyz then sends nothing that could show that there is
+// room again, so after a while it counts as over.
+type refusal struct {
+	count uint64
+	at    time.Time
+}
+
+func (r refusal) lately(now time.Time) bool { return now.Sub(r.at) < 5*time.Second }
+
+// lookForRefusals notes which routes refuse messages. d.mu is held.
+func (d *Daemon) lookForRefusals(now time.Time) {
+	for name, r := range d.routes {
+		sp := r.Status(now).Spool
+		count, last := sp.Failures+sp.Refused, d.refusing[name]
+		if count > last.count {
+			last.at = now
+		}
+		last.count = count
+		d.refusing[name] = last
+	}
 }
 
 // beyondHope returns why the daemon cannot go on: standard output has gone.

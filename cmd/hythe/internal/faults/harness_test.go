@@ -197,6 +197,24 @@ func (d *daemon) status() (s status.Snapshot) {
 	return s
 }
 
+// ready waits until /readyz has the status.
+func (d *daemon) ready(status int) {
+	d.t.Helper()
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get("http://" + d.admin + "/readyz")
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode == status {
+			return
+		}
+		if time.Since(began) > 15*time.Second {
+			d.t.Fatalf("/readyz says %s", resp.Status)
+		}
+	}
+}
+
 // delivery returns the only route's state of an output.
 func (d *daemon) delivery(output string) (status.Route, status.Delivery) {
 	d.t.Helper()

@@ -408,3 +408,29 @@ func BenchmarkPut(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/200, "ns/message")
 }
+
+// A disk that fails has nothing acknowledged that is not on it, says so, and is
+// used again when it is well.
+func TestPut_OnAFailingDisk(t *testing.T) {
+	f := relaytest.NewIntake(t)
+	put := func(body string) error {
+		return f.Intake.Put(t.Context(), []relay.Message{{Body: []byte(body)}}, nil)
+	}
+	if err := put("before"); err != nil {
+		t.Fatal(err)
+	}
+	f.Fail(syscall.EIO)
+	if err := put("lost"); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("%v", err)
+	}
+	f.Fail(nil)
+	for began := time.Now(); put("after") != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > 5*time.Second {
+			t.Fatal("the disk is not used again")
+		}
+	}
+	got := bodies(f.Messages())
+	if len(got) < 2 || got[0] != "before" || got[len(got)-1] != "after" || len(got) == 3 && got[1] != "lost" {
+		t.Fatalf("%v", got)
+	}
+}

@@ -3,6 +3,7 @@
 (() => {
   const stale = document.getElementById("stale");
   const notice = document.getElementById("notice");
+  const here = location.origin + location.pathname; // without a password that the address may have
   let source = null, last = new Date(), retry = 0;
 
   // patch makes have's children like want's. What is the same stays, and with it
@@ -62,7 +63,7 @@
   function listen() {
     clearTimeout(retry);
     if (source || document.hidden) return;
-    source = new EventSource("events");
+    source = new EventSource(new URL("events", here));
     source.onmessage = (e) => {
       last = new Date();
       if (!stale.hidden) say(stale, "", true);
@@ -91,7 +92,7 @@
     if (button.disabled) return;
     button.disabled = true;
     try {
-      const answer = await fetch(e.target.action, { method: "POST", body: new URLSearchParams(new FormData(e.target)), headers: { Accept: "text/plain" } });
+      const answer = await fetch(new URL(e.target.getAttribute("action"), here), { method: "POST", body: new URLSearchParams(new FormData(e.target)), headers: { Accept: "text/plain" } });
       say(notice, (await answer.text()).trim(), !answer.ok);
     } catch {
       say(notice, "The daemon does not answer.", true);
