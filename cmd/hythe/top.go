@@ -143,13 +143,20 @@ func (t *top) page(s status.Snapshot, width int) []byte {
 	p("")
 	p("%-16s %-16s %10s %12s %10s %8s  %s", "ROUTE", "OUTPUT", "BACKLOG", "RATE", "OLDEST", "DEAD", "LINK")
 	for i, r := range s.Routes {
+		if len(r.Deliveries) == 0 {
+			p("%-16s %-16s", r.Name, "(discarded)")
+		}
 		for k, v := range r.Deliveries {
 			var then uint64
 			if i < len(before.Routes) && before.Routes[i].Name == r.Name && k < len(before.Routes[i].Deliveries) {
 				then = before.Routes[i].Deliveries[k].Delivered
 			}
-			p("%-16s %-16s %10d %12s %10v %8d  %s", r.Name, v.Output, v.Backlog, rate(v.Delivered, then),
-				r.Spool.Oldest.Round(time.Second), v.DeadLetters, linkText(v.Lanes, s.Now))
+			oldest := "-"
+			if v.Backlog > 0 {
+				oldest = r.Spool.Oldest.Round(time.Second).String()
+			}
+			p("%-16s %-16s %10d %12s %10s %8d  %s", r.Name, v.Output, v.Backlog, rate(v.Delivered, then),
+				oldest, v.DeadLetters, linkText(v.Lanes, s.Now))
 		}
 	}
 	return b.Bytes()

@@ -20,7 +20,7 @@ func TestTop_Page(t *testing.T) {
 				{Link: &status.Link{Phase: "waiting", Until: at.Add(2 * time.Second), Cause: "refused"}},
 			}},
 			{Output: "stdout", Delivered: 100, Lanes: []status.Lane{{}}},
-		}}},
+		}}, {Name: "noise"}},
 		History: []status.Point{{In: 5, Out: 4, Backlog: 10, Conns: 3}},
 	}
 	var view top
@@ -33,7 +33,8 @@ lines            frames          3          100            -          1
 
 ROUTE            OUTPUT              BACKLOG         RATE     OLDEST     DEAD  LINK
 all              far                      10            -      1m30s        2  waiting (1 of 2 up), next in 2s: refused
-all              stdout                    0            -      1m30s        0  up
+all              stdout                    0            -          -        0  up
+noise            (discarded)     
 `
 	if got := string(view.page(s, 200)); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

@@ -56,7 +56,7 @@ func (o *Linked[C]) Run(ctx context.Context, lane *Lane) {
 			continue
 		}
 		err = o.deliver(ctx, lease.Conn, lane)
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, link.ErrFailback) {
 			lane.failed(err)
 			lease.Report(err)
 		}
@@ -65,7 +65,20 @@ func (o *Linked[C]) Run(ctx context.Context, lane *Lane) {
 	}
 }
 
+// deliver uses one connection, until it fails or the link has a better one.
 func (o *Linked[C]) deliver(ctx context.Context, c C, lane *Lane) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer o.L.Subscribe(&link.Funcs[C]{OnConnected: func(now C) {
+		if any(now) != any(c) {
+			cancel(link.ErrFailback)
+		}
+	}})()
+	defer func() {
+		if cause := context.Cause(ctx); errors.Is(cause, link.ErrFailback) {
+			err = cause
+		}
+	}()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)

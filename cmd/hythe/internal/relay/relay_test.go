@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -433,4 +434,48 @@ func TestPut_OnAFailingDisk(t *testing.T) {
 	if len(got) < 2 || got[0] != "before" || got[len(got)-1] != "after" || len(got) == 3 && got[1] != "lost" {
 		t.Fatalf("%v", got)
 	}
+}
+
+// When the preferred endpoint is well again the output goes on there, and what the
+// other one had not confirmed is handed out again.
+func TestLinked_GoesBackToThePreferredEndpoint(t *testing.T) {
+	type conn struct{ at string }
+	var well atomic.Bool
+	used := make(chan string, 10)
+	out := &relay.Linked[*conn]{
+		L: &link.Link[*conn]{
+			Endpoints: []string{"first", "second"}, Failback: 20 * time.Millisecond, Backoff: link.Backoff{First: time.Millisecond},
+			Dial: func(_ context.Context, a link.Attempt) (*conn, error) {
+				if a.Endpoint == "first" && !well.Load() {
+					return nil, errors.New("away")
+				}
+				return &conn{a.Endpoint}, nil
+			},
+		},
+	}
+	out.Deliver = func(ctx context.Context, c *conn, lane *relay.Lane) error {
+		used <- c.at
+		msgs, err := lane.Next(ctx, 10, 1<<20, 0)
+		if err != nil {
+			return err
+		}
+		if c.at == "second" {
+			<-ctx.Done() // it never confirms
+			return context.Cause(ctx)
+		}
+		lane.Confirm(len(msgs))
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	f := relaytest.NewWith(t, 1, func(int) (relay.Output, error) { return out, nil })
+	f.Put("a", "b")
+	want(t, "used", <-used, "second")
+	well.Store(true)
+	want(t, "used", <-used, "first")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := f.WaitSettled(ctx); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "again", f.Again(), 2)
 }
