@@ -18,6 +18,8 @@ import (
 
 	"github.com/hythe-go/hythe/cmd/hythe/internal/config"
 	"github.com/hythe-go/hythe/cmd/hythe/internal/daemon"
+	"github.com/hythe-go/hythe/cmd/hythe/internal/output"
+	"github.com/hythe-go/hythe/link"
 	"github.com/hythe-go/hythe/listen"
 )
 
@@ -75,6 +77,11 @@ func checkCommand(p *program, ctx context.Context, f *flag.FlagSet, args []strin
 	cfg, err := c.load(f, args)
 	if err != nil {
 		return err
+	}
+	for name, o := range cfg.Output { // what they refuse beyond that is refused here, too
+		if _, err := output.New(o, output.Options{Name: name, Group: new(link.Group), Stdout: io.Discard}); err != nil {
+			return errUsage{fmt.Errorf("output %s: %w", name, err)}
+		}
 	}
 	cfg.Write(ctx, p.stdout)
 	return nil

@@ -200,6 +200,29 @@ func TestRun_EndsWhenStandardOutputIsClosed(t *testing.T) {
 	p.stderr.await(t, `nobody reads standard output any more`, 1)
 }
 
+func TestCheck(t *testing.T) {
+	out, _ := hythe(t, "", exitOK, "check")
+	for _, want := range []string{"input lines (frames, lines)", "to stdout: stdout:", "at most 1 GiB"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	dir := t.TempDir()
+	conf := write(t, dir, "c.toml", "input.in.listen = [\"tcp://127.0.0.1:1\"]\noutput.out.to = \"file:///tmp/x\"\noutput.more.to = \"stdout:\"\n"+
+		"route.all.to = [\"out\"]\n")
+	out, _ = hythe(t, "", exitOK, "check", "-config", conf)
+	if !strings.Contains(out, "warning: "+conf+":3: output.more: no route leads to it") || !strings.Contains(out, "synced to disk") {
+		t.Error(out)
+	}
+	out, said := hythe(t, "", exitUsage, "check", "-listen", "tcp://127.0.0.1:1", "-to", "nats://127.0.0.1")
+	if out != "" || !strings.Contains(said, "output.out.subject: a subject is needed") {
+		t.Errorf("%s%s", out, said)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("check has made files: %v, %v", entries, err)
+	}
+}
+
 func TestHelp(t *testing.T) {
 	out, _ := hythe(t, "", exitOK, "help")
 	for _, c := range commands() {

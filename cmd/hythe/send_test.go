@@ -114,38 +114,60 @@ func TestSend_HTTPTakesNoRedirectForAnAcknowledgement(t *testing.T) {
 	}
 }
 
-// What counts are the acknowledgements that came.
+// What counts are the acknowledgements that came, and make sense.
 func TestSend_CountsWhatWasAcknowledged(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	got := make(chan string, 1)
-	go func() {
-		c, err := l.Accept()
+	ack := func(n byte) string { return "\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00" + string(n) }
+	for _, test := range []struct {
+		answer string
+		code   int
+		want   []string
+	}{
+		{ack(1) + ack(3), exitOK, []string{"3 messages acknowledged"}},
+		{ack(1) + ack(2), exitFailed, []string{"2 messages acknowledged", "no acknowledgement: EOF"}},
+		{ack(4), exitFailed, []string{"0 messages acknowledged", "another framing"}},
+		{ack(2) + ack(1), exitFailed, []string{"2 messages acknowledged", "another framing"}},
+		{"\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00\x00\x03", exitFailed, []string{"0 messages acknowledged", "another framing"}},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return
+			t.Fatal(err)
 		}
-		defer c.Close()
-		var bodies []string
-		for range 3 {
-			var head [4]byte
-			io.ReadFull(c, head[:])
-			b := make([]byte, binary.BigEndian.Uint32(head[:]))
-			io.ReadFull(c, b)
-			m, err := relay.Parse(b)
-			bodies = append(bodies, fmt.Sprint(string(m.Body), " ", len(m.ID) > 0, " ", err))
+		got := make(chan string, 1)
+		go func() { got <- receive(l, 3, test.answer) }()
+		_, said := hythe(t, "a\nb\nc\n", test.code, "send", "-to", "tcp://"+l.Addr().String(), "-framing", "hythe")
+		for _, want := range test.want {
+			if !strings.Contains(said, want) {
+				t.Errorf("%q is not in %s", want, said)
+			}
 		}
-		c.Write([]byte{0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1})
-		c.Write([]byte{0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 2})
-		got <- strings.Join(bodies, " ")
-	}()
-	_, said := hythe(t, "a\nb\nc\n", exitFailed, "send", "-to", "tcp://"+l.Addr().String(), "-framing", "hythe")
-	if !strings.Contains(said, "hythe: 2 messages acknowledged\n") || !strings.Contains(said, "no acknowledgement: EOF") {
-		t.Error(said)
+		l.Close()
+		if got := <-got; got != "a true <nil> b true <nil> c true <nil>" {
+			t.Error(got)
+		}
 	}
-	if got := <-got; got != "a true <nil> b true <nil> c true <nil>" {
-		t.Error(got)
+}
+
+// receive takes a connection and messages from it, and answers. It says what the
+// messages were.
+func receive(l net.Listener, n int, answer string) string {
+	c, err := l.Accept()
+	if err != nil {
+		return err.Error()
 	}
+	defer c.Close()
+	var bodies []string
+	for range n {
+		var head [4]byte
+		if _, err := io.ReadFull(c, head[:]); err != nil {
+			return err.Error()
+		}
+		b := make([]byte, binary.BigEndian.Uint32(head[:]))
+		if _, err := io.ReadFull(c, b); err != nil {
+			return err.Error()
+		}
+		m, err := relay.Parse(b)
+		bodies = append(bodies, fmt.Sprint(string(m.Body), " ", len(m.ID) > 0, " ", err))
+	}
+	io.WriteString(c, answer)
+	return strings.Join(bodies, " ")
 }

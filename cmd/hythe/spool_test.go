@@ -117,13 +117,24 @@ func TestSpool_LS(t *testing.T) {
 	fill(t, filepath.Join(data, "routes", "all"), 2, bodies("1", "2", "3", "4", "5")...)
 	fill(t, filepath.Join(data, "routes", "other"), 0)
 	fill(t, filepath.Join(data, "dead", "all", "out"), 0, bodies("x")...)
+	running, err := spool.Open(filepath.Join(data, "routes", "running"), spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer running.Close()
+	if _, err := running.Reader("out", spool.ReaderOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := running.Append([]byte("a"), []byte("b"), []byte("c"), []byte("d")); err != nil {
+		t.Fatal(err)
+	}
 	out, _ := hythe(t, "", exitOK, "spool", "ls", "-data", data)
 	var got []string
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
 		got = append(got, strings.Join(append(f[:1], f[len(f)-2:]...), " "))
 	}
-	if want := "SPOOL CURSOR BACKLOG, all out 3, all, out 1, other out 0"; strings.Join(got, ", ") != want {
+	if want := "SPOOL CURSOR BACKLOG, all out 3, all, out 1, other out 0, running out 4"; strings.Join(got, ", ") != want {
 		t.Errorf("got %s\n%s", strings.Join(got, ", "), out)
 	}
 }

@@ -11,11 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/hythe-go/hythe/cmd/hythe/internal/status"
 )
-
-type problem = status.Problem
 
 // A disk that is full has messages refused, with a word when to come back, and not
 // the delivery of those that are there. It goes on by itself when there is room.

@@ -334,8 +334,18 @@ func (s *sink) down() {
 	s.work.Wait()
 }
 
-// missing returns how many of the messages have not come, and how many came twice.
+// missing returns which of the messages have not come, and how many came twice.
+// What the kernel has taken for the sink may not have been read yet: it has 5 s.
 func (s *sink) missing(sent []string) (missing []string, twice int) {
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		missing, twice = s.look(sent)
+		if len(missing) == 0 || time.Since(began) > 5*time.Second {
+			return missing, twice
+		}
+	}
+}
+
+func (s *sink) look(sent []string) (missing []string, twice int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range sent {
@@ -348,6 +358,9 @@ func (s *sink) missing(sent []string) (missing []string, twice int) {
 	}
 	return missing, twice
 }
+
+// problem is what an operator should look at.
+type problem = status.Problem
 
 // A sender posts numbered lines, and remembers those that were acknowledged.
 type sender struct {

@@ -205,14 +205,14 @@ type commandedFS struct {
 	ok  chan struct{} // closed when syncs may go on. Guarded by mu
 }
 
-func (c *commandedFS) state() (error, <-chan struct{}) {
+func (c *commandedFS) state() (ok <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err, c.ok
+	return c.ok, c.err
 }
 
 func (c *commandedFS) OpenFile(name string, flag int, perm os.FileMode) (spool.File, error) {
-	if err, _ := c.state(); err != nil && flag&os.O_CREATE != 0 {
+	if _, err := c.state(); err != nil && flag&os.O_CREATE != 0 {
 		return nil, err
 	}
 	file, err := c.FS.OpenFile(name, flag, perm)
@@ -228,16 +228,16 @@ type commandedFile struct {
 }
 
 func (c *commandedFile) WriteAt(p []byte, off int64) (int, error) {
-	if err, _ := c.fs.state(); err != nil {
+	if _, err := c.fs.state(); err != nil {
 		return 0, err
 	}
 	return c.File.WriteAt(p, off)
 }
 
 func (c *commandedFile) Sync() error {
-	_, ok := c.fs.state()
+	ok, _ := c.fs.state()
 	<-ok
-	if err, _ := c.fs.state(); err != nil {
+	if _, err := c.fs.state(); err != nil {
 		return err
 	}
 	return c.File.Sync()
