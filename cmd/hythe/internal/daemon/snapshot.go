@@ -14,6 +14,7 @@ import (
 	"github.com/hythe-go/hythe/cmd/hythe/internal/config"
 	"github.com/hythe-go/hythe/cmd/hythe/internal/status"
 	"github.com/hythe-go/hythe/link"
+	"github.com/hythe-go/hythe/listen"
 )
 
 // maxConns is how many connections a snapshot lists.
@@ -65,7 +66,7 @@ func (d *Daemon) inputStates() (list []status.Input) {
 // address writes an address the way endpoints are written.
 func address(a net.Addr) string {
 	if a.Network() == "unix" {
-		return "unix://" + a.String()
+		return listen.Endpoint{Scheme: listen.SchemeUnix, Path: a.String()}.String()
 	}
 	return a.Network() + "://" + a.String()
 }
@@ -95,8 +96,12 @@ func try(c *config.Input, a net.Addr) string {
 		return fmt.Sprintf("curl %s-d hello %s://%s%s", flag, scheme, net.JoinHostPort(host, port), c.Path)
 	case c.Protocol == "http":
 		return fmt.Sprintf("curl --unix-socket %s -d hello http://localhost%s", path, c.Path)
+	case c.Framing != "lines" && c.TLS != nil:
+		return "" // hythe send speaks no TLS over plain sockets
+	case c.Framing != "lines" && path != "":
+		return "echo hello | hythe send -framing " + c.Framing + " -to " + address(a)
 	case c.Framing != "lines":
-		return "hythe send -framing " + c.Framing + " -to " + address(a)
+		return "echo hello | hythe send -framing " + c.Framing + " -to tcp://" + net.JoinHostPort(host, port)
 	case c.TLS != nil:
 		return fmt.Sprintf(`printf 'hello\n' | openssl s_client -quiet -connect %s`, net.JoinHostPort(host, port))
 	case strings.HasPrefix(path, "@"):
@@ -115,7 +120,7 @@ func (d *Daemon) routeStates(now time.Time) (list []status.Route) {
 		for i := range s.Deliveries {
 			v := &s.Deliveries[i]
 			if oc := r.outputs[v.Output]; oc != nil {
-				v.To, v.Guarantee = strings.Join(oc.To, ", "), oc.Guarantee()
+				v.To, v.Guarantee = oc.Destinations(), oc.Guarantee()
 			}
 		}
 		list = append(list, s)
