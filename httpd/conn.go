@@ -1,8 +1,10 @@
 package httpd
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -31,6 +33,8 @@ type conn struct {
 	draining   chan struct{} // closed by Draining
 	drainOnce  sync.Once
 
+	timed bool // net/http sets a deadline for writing, which is meant for streams. Set before it serves
+
 	mu   sync.Mutex
 	wire *wire         // while net/http has it. Guarded by mu
 	out  *Out          // once it is detached. Guarded by mu
@@ -43,6 +47,9 @@ func (s *Server) Open(st *hythe.Stream) (hythe.Protocol, error) {
 	s.init()
 	c := &conn{srv: s, st: st, opened: time.Now(), draining: make(chan struct{})}
 	if state, ok := st.TLS(); ok && state.NegotiatedProtocol == "h2" {
+		if p := s.protocols(); !p.HTTP2() {
+			return nil, errors.New("httpd: the client was offered HTTP/2 by hythe.Server.TLS, but Protocols does not have it")
+		}
 		// net/http wants the TLS connection itself.
 		return c, st.Take(c.serveRaw)
 	}
@@ -62,7 +69,14 @@ func (c *conn) Input(src []byte, eof bool) (int, error) {
 	case len(src) == 0:
 		return 0, nil
 	}
-	first := append([]byte(nil), src...)
+	came := src
+	if c.requests.Load() > 0 {
+		came = bytes.TrimLeft(src, emptyLines) // as wire.skipLines does
+	}
+	if len(came) == 0 {
+		return len(src), nil
+	}
+	first := bytes.Clone(came)
 	return len(src), c.st.Take(func(t *hythe.Taken) { c.serve(t, first) })
 }
 
@@ -89,7 +103,7 @@ func (c *conn) serveRaw(t *hythe.Taken) {
 	c.gone = make(chan struct{})
 	c.srv.raw.Store(nc, c)
 	defer c.srv.raw.Delete(nc)
-	c.listen(c.srv.engine, nc, c.gone)
+	c.listen(c.srv.h2, nc, c.gone)
 }
 
 func (c *conn) rawClosed() { close(c.gone) }
@@ -98,7 +112,9 @@ func (c *conn) rawClosed() { close(c.gone) }
 // waits until it has closed it.
 func (c *conn) listen(e *http.Server, nc net.Conn, closed <-chan struct{}) {
 	l := &single{nc: nc, addr: c.st.LocalAddr(), closed: closed}
+	c.timed = e.WriteTimeout > 0
 	if e.Serve(l) == http.ErrServerClosed && l.nc != nil {
+		c.timed = true
 		c.srv.last.Serve(l) // it came while the server began to drain
 	}
 	<-closed
@@ -217,6 +233,19 @@ func (c *Conn) OnClose(f func(reason error)) (remove func() bool) { return c.c.s
 // Abort ends the connection now, without an answer. Everything that is under way
 // on it is lost. The reason is Closed.
 func (c *Conn) Abort() { c.c.st.Close() }
+
+// reset is Abort that the peer can tell from an end.
+func (c *conn) reset() {
+	c.mu.Lock()
+	w := c.wire
+	c.mu.Unlock()
+	if w != nil {
+		if raw, err := w.SyscallConn(); err == nil {
+			raw.Control(discardUnsent)
+		}
+	}
+	c.st.Close()
+}
 
 // CloseAfter has the connection end with the answer to its next request. A
 // handler that wants it to end with its own answer sets Connection: close.

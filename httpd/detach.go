@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/hythe-go/hythe"
 )
@@ -108,6 +109,9 @@ func isClosed(ch <-chan struct{}) bool {
 func writeHead(w io.Writer, header http.Header) error {
 	var b writerBuffer
 	b.WriteString("HTTP/1.1 200 OK\r\n")
+	if header.Get("Date") == "" {
+		b.WriteString("Date: " + time.Now().UTC().Format(http.TimeFormat) + "\r\n") // RFC 9110 section 6.6.1
+	}
 	header.Write(&b)
 	b.WriteString("\r\n")
 	_, err := w.Write(b)
@@ -153,7 +157,9 @@ func (o *Out) TryWrite(b []byte) bool {
 			return false
 		}
 	} else {
-		o.writing.Lock()
+		if !o.writing.TryLock() {
+			return false // somebody waits for room
+		}
 		err := o.c.st.TryWrite(o.frame(b))
 		o.writing.Unlock()
 		if err != nil {

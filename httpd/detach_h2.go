@@ -57,6 +57,16 @@ func (s *detachSlot) detach(o *Out, w http.ResponseWriter, r *http.Request) erro
 	return nil
 }
 
+// detached returns the answer that was detached, nil if none was.
+func (s *detachSlot) detached() *Out {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stream == nil {
+		return nil
+	}
+	return s.stream.out
+}
+
 // await keeps the handler's goroutine until its answer has ended.
 func (s *detachSlot) await() {
 	if s == nil {

@@ -6,7 +6,8 @@
 //	err := srv.ListenAndServe(ctx, "tcp://:8080", "unix:///run/web.sock?mode=0660")
 //
 // Listeners, connection limits, pausing, drain and its report are those of
-// hythe.Server. For TLS set its TLS field to what [TLSConfig] returns.
+// hythe.Server. For TLS set its TLS field to what [TLSConfig] returns, or the
+// method of that name if Protocols is set.
 //
 //   - An idle HTTP/1 connection is moored: after a second net/http is told that
 //     it has ended, which frees its goroutine and its buffers, and the connection
@@ -14,8 +15,8 @@
 //     and nobody can tell.
 //   - Heads that two readers may understand differently are refused, also those
 //     that net/http lets pass.
-//   - A body or an answer that makes no progress ends its connection; deadlines
-//     for a whole request are not needed.
+//   - A body or an answer that makes no progress ends its connection, over HTTP/2
+//     only its stream; deadlines for a whole request are not needed.
 //   - [Table] is a list of routes that can be replaced while it serves, [Stream]
 //     an answer that is made as fast as it is read, [Detach] one that goes on
 //     without a goroutine, and [ConnOf] finds the connection of a request.

@@ -36,8 +36,11 @@ const maxHead = 2 << 20
 // inBody reports whether what comes next belongs to a body.
 func (f *framing) inBody() bool { return f.at != inHead && !f.lost }
 
-// between reports whether what comes next begins a message.
-func (f *framing) between() bool { return f.at == inHead && len(f.head) == 0 && !f.lost }
+// between reports whether what comes next begins a message, if need be behind
+// empty lines.
+func (f *framing) between() bool {
+	return f.at == inHead && !f.lost && len(bytes.TrimLeft(f.head, emptyLines)) == 0
+}
 
 // next is told what has come, and returns how much of it belongs to the message
 // at hand. bad says why its head is to be refused.
@@ -132,7 +135,8 @@ func (f *framing) inHead(b []byte) (n int, bad string) {
 		f.head = append(f.head, b...)
 		head = f.head
 	}
-	end := headEnd(head, max(0, kept-2))
+	empty := len(head) - len(bytes.TrimLeft(head, emptyLines)) // net/http lets them pass behind a POST
+	end := headEnd(head, max(empty, kept-2))
 	if end < 0 {
 		switch {
 		case len(head) > maxHead:
@@ -142,7 +146,7 @@ func (f *framing) inHead(b []byte) (n int, bad string) {
 		}
 		return len(b), ""
 	}
-	h := parseHead(head[:end])
+	h := parseHead(head[empty:end])
 	if h.bad == "" && !h.odd {
 		f.lastOne = f.lastOne || h.close
 		switch {

@@ -36,6 +36,8 @@ type recorder struct {
 	bytes  int64
 	cut    bool
 	failed bool // a write has failed
+
+	hijacked bool
 }
 
 // Unwrap is for http.ResponseController.
@@ -70,20 +72,51 @@ func (w *recorder) wrote(n int64, err error) {
 }
 
 // Flush is for those who ask for an http.Flusher.
-func (w *recorder) Flush() { http.NewResponseController(w.ResponseWriter).Flush() }
+func (w *recorder) Flush() { w.FlushError() }
+
+// FlushError is for http.ResponseController.
+func (w *recorder) FlushError() error {
+	err := http.NewResponseController(w.ResponseWriter).Flush()
+	if err == nil {
+		w.wrote(0, nil)
+	} else if !errors.Is(err, http.ErrNotSupported) {
+		w.failed = true
+	}
+	return err
+}
+
+// noteCut notes that the answer to w is not whole, although its handler returns.
+func noteCut(w http.ResponseWriter) {
+	for w != nil {
+		if rec, ok := w.(*recorder); ok {
+			rec.failed = true
+			return
+		}
+		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return
+		}
+		w = inner.Unwrap()
+	}
+}
 
 // Hijack is for those who ask for an http.Hijacker.
 func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.status == 0 {
 		w.status = http.StatusSwitchingProtocols
 	}
-	return http.NewResponseController(w.ResponseWriter).Hijack()
+	nc, buf, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	w.hijacked = w.hijacked || err == nil
+	return nc, buf, err
 }
 
 // ended has the Observer told of a request whose handler has returned, when the
 // answer has been handed over.
-func (c *conn) ended(r *http.Request, rec *recorder) {
+func (c *conn) ended(r *http.Request, rec *recorder, slot *detachSlot) {
 	out := c.detached()
+	if slot != nil {
+		out = slot.detached()
+	}
 	tell := func() {
 		if rec.status == 0 && !rec.cut {
 			rec.status = http.StatusOK
@@ -103,6 +136,16 @@ func (c *conn) ended(r *http.Request, rec *recorder) {
 		out.whenOver(tell)
 	case r.ProtoMajor == 2:
 		tell()
+	case rec.hijacked:
+		c.mu.Lock()
+		over := c.wire == nil || isClosed(c.wire.closed)
+		if !over {
+			c.tell = tell // wire.end reports
+		}
+		c.mu.Unlock()
+		if over {
+			tell()
+		}
 	default:
 		c.mu.Lock()
 		defer c.mu.Unlock()

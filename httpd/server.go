@@ -18,10 +18,11 @@ import (
 	"github.com/hythe-go/hythe"
 )
 
-// A Server serves HTTP/1.1 and HTTP/2. It is a [hythe.Service], of one
-// hythe.Server at a time. Only Handler must be set. In fields that are durations
-// or sizes zero means the default and a negative value no limit. The fields must
-// not be changed once it serves.
+// A Server serves HTTP/1.1 and HTTP/2. It is the [hythe.Service] of one
+// hythe.Server: once that has drained, the Server has each answer say Connection:
+// close, and another needs another. Only Handler must be set. In fields that are
+// durations or sizes zero means the default and a negative value no limit. The
+// fields must not be changed once it serves.
 type Server struct {
 	Handler http.Handler
 
@@ -29,14 +30,21 @@ type Server struct {
 	// of its header: 10 s.
 	HeaderTimeout time.Duration
 
-	// BodyIdle bounds each wait for more of a request's body: 30 s. How long an
-	// answer may make no progress is for hythe.Timeouts.WriteStall to say.
+	// BodyIdle bounds each wait for more of a request's body: 30 s. Over HTTP/1 it
+	// ends the connection, over HTTP/2 only the body: Read fails with ErrSlow.
 	BodyIdle time.Duration
 
+	// AnswerIdle is for HTTP/2 what hythe.Timeouts.WriteStall is for HTTP/1: it
+	// bounds each wait for a client to take more of an answer, of which 32 KiB are
+	// offered at a time: 30 s. Only the one stream is reset, and Write fails with
+	// ErrSlow. What is left when the handler has returned has up to twice as long.
+	// A connection on which the client takes nothing at all for that long ends.
+	AnswerIdle time.Duration
+
 	// MinRate is the least that a body and an answer must keep, in bytes per
-	// second, once they have taken RateGrace (10 s). For an answer only the time
-	// counts in which the client does not take what is there. The default is
-	// none.
+	// second, once they have taken RateGrace (10 s). For an answer, and for a body
+	// over HTTP/2, only the time counts in which the client is waited for. The
+	// default is none.
 	MinRate   int64
 	RateGrace time.Duration
 
@@ -64,7 +72,9 @@ type Server struct {
 	MaxAge time.Duration
 
 	// Protocols says which versions are served. Nil means HTTP/1, HTTP/2 over
-	// TLS, and HTTP/2 in clear for clients that know that.
+	// TLS, and HTTP/2 in clear for clients that know that. hythe.Server.TLS must
+	// not offer others: use what the method TLSConfig returns. A connection that
+	// has agreed on HTTP/2 though it is not served is closed.
 	Protocols *http.Protocols
 
 	// Observer, if set, is told of each request that has ended: when the last
@@ -78,7 +88,7 @@ type Server struct {
 
 	once     sync.Once
 	engine   *http.Server
-	h2c      *http.Server // serves what begins like HTTP/2 in clear; net/http looks for that byte by byte
+	h2       *http.Server // serves HTTP/2, and what begins like it in clear; net/http looks for that byte by byte
 	last     *http.Server // serves what comes while the server drains
 	shutdown sync.Once
 	raw      sync.Map // of connections that net/http has as they are: net.Conn -> *conn
@@ -99,6 +109,7 @@ const forever = time.Duration(1<<63 - 1)
 
 func (s *Server) headerTimeout() time.Duration { return or(s.HeaderTimeout, 10*time.Second, 0) }
 func (s *Server) bodyIdle() time.Duration      { return or(s.BodyIdle, 30*time.Second, forever) }
+func (s *Server) answerIdle() time.Duration    { return or(s.AnswerIdle, 30*time.Second, forever) }
 func (s *Server) rateGrace() time.Duration     { return or(s.RateGrace, 10*time.Second, 0) }
 func (s *Server) moorAfter() time.Duration     { return or(s.MoorAfter, time.Second, forever) }
 func (s *Server) maxBody() int64               { return or(s.MaxBodyBytes, 32<<20, 1<<62) }
@@ -119,33 +130,55 @@ func ListenAndServe(ctx context.Context, h http.Handler, endpoints ...string) er
 }
 
 // TLSConfig returns a copy of config, which may be nil, that offers HTTP/2 and
-// HTTP/1.1 in front of what it offers already: for hythe.Server.TLS.
-func TLSConfig(config *tls.Config) *tls.Config {
+// HTTP/1.1 in front of what it offers already: for hythe.Server.TLS. For a Server
+// with Protocols use the method.
+func TLSConfig(config *tls.Config) *tls.Config { return new(Server).TLSConfig(config) }
+
+// TLSConfig returns a copy of config, which may be nil, that offers those of
+// HTTP/2 and HTTP/1.1 that Protocols has, in front of what it offers already
+// besides them: for hythe.Server.TLS.
+func (s *Server) TLSConfig(config *tls.Config) *tls.Config {
 	c := &tls.Config{}
 	if config != nil {
 		c = config.Clone()
 	}
-	for _, proto := range []string{"http/1.1", "h2"} {
-		if !slices.Contains(c.NextProtos, proto) {
+	has := s.protocols()
+	offer := func(proto string, has bool) {
+		switch i := slices.Index(c.NextProtos, proto); {
+		case has && i < 0:
 			c.NextProtos = append([]string{proto}, c.NextProtos...)
+		case !has && i >= 0:
+			c.NextProtos = slices.Delete(slices.Clone(c.NextProtos), i, i+1)
 		}
 	}
+	offer("http/1.1", has.HTTP1())
+	offer("h2", has.HTTP2())
 	return c
+}
+
+// protocols returns Protocols, or the default.
+func (s *Server) protocols() (p http.Protocols) {
+	if s.Protocols != nil {
+		return *s.Protocols
+	}
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
 }
 
 func (s *Server) init() {
 	s.once.Do(func() {
-		var all http.Protocols
-		if s.Protocols != nil {
-			all = *s.Protocols
-		} else {
-			all.SetHTTP1(true)
-			all.SetHTTP2(true)
-			all.SetUnencryptedHTTP2(true)
-		}
+		all := s.protocols()
 		most := all
 		most.SetUnencryptedHTTP2(false)
-		s.engine, s.h2c, s.last = s.newEngine(most), s.newEngine(all), s.newEngine(all)
+		s.engine, s.h2, s.last = s.newEngine(most), s.newEngine(all), s.newEngine(all)
+		if idle := s.answerIdle(); idle < forever {
+			for _, e := range []*http.Server{s.h2, s.last} {
+				e.WriteTimeout = 2 * idle // of each stream; see writer2
+				e.HTTP2 = &http.HTTP2Config{WriteByteTimeout: idle}
+			}
+		}
 		s.last.SetKeepAlivesEnabled(false)
 	})
 }
@@ -171,7 +204,7 @@ var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 // engineFor returns who serves a connection that begins so.
 func (s *Server) engineFor(first []byte) *http.Server {
 	if n := min(len(first), len(preface)); n > 0 && bytes.Equal(first[:n], preface[:n]) {
-		return s.h2c
+		return s.h2
 	}
 	return s.engine
 }
@@ -193,7 +226,7 @@ func (s *Server) drain() {
 	s.shutdown.Do(func() {
 		done, cancel := context.WithCancel(context.Background())
 		cancel()
-		for _, e := range []*http.Server{s.engine, s.h2c} {
+		for _, e := range []*http.Server{s.engine, s.h2} {
 			go e.Shutdown(done) // returns when it serves no connection any more
 		}
 	})
@@ -239,13 +272,25 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	var slot *detachSlot
-	if r.ProtoMajor == 2 {
+	own := r // which net/http looks at for what to do about the body
+	switch {
+	case r.ProtoMajor == 2:
 		slot = new(detachSlot)
 		r = r.WithContext(context.WithValue(r.Context(), slotKey{}, slot))
+		w2 := s.watch(w, r)
+		defer w2.stop()
+		w = w2
+	case c.timed:
+		http.NewResponseController(w).SetWriteDeadline(time.Time{}) // it is for streams
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		r = r.WithContext(r.Context())
+		r.Body = http.MaxBytesReader(w, r.Body, s.maxBody())
+		defer func() { own.MultipartForm = r.MultipartForm }() // which it removes the files of
 	}
 	if s.Observer != nil {
 		rec := &recorder{ResponseWriter: w, began: time.Now(), cut: true}
-		defer c.ended(r, rec)
+		defer c.ended(r, rec, slot)
 		s.serve(rec, r)
 		slot.await()
 		rec.cut = false // it did not panic
@@ -257,15 +302,10 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 
 // serve has the handler answer, within the limits.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	limit := s.maxBody()
-	if r.ContentLength > limit {
+	if r.ContentLength > s.maxBody() {
 		w.Header().Set("Connection", "close")
 		http.Error(w, "413 Request Entity Too Large", http.StatusRequestEntityTooLarge)
 		return
-	}
-	if r.Body != nil && r.Body != http.NoBody {
-		r = r.WithContext(r.Context()) // net/http looks at its own for what to do about the body
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
 	}
 	s.Handler.ServeHTTP(w, r)
 }

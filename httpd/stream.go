@@ -17,13 +17,21 @@ import (
 // it from one that has ended; Stream then does not return, as if the handler had
 // panicked with [http.ErrAbortHandler]. When the client leaves it returns what
 // the connection says.
-func Stream(w http.ResponseWriter, r *http.Request, chunks iter.Seq2[[]byte, error]) error {
+func Stream(w http.ResponseWriter, r *http.Request, chunks iter.Seq2[[]byte, error]) (err error) {
+	defer func() {
+		if err != nil {
+			noteCut(w)
+		}
+	}()
 	rc := http.NewResponseController(w)
 	if err := rc.Flush(); err != nil {
 		return err
 	}
 	for b, err := range chunks {
 		if err != nil {
+			if c := ConnOf(r.Context()); c != nil && !r.ProtoAtLeast(1, 1) {
+				c.c.reset() // in peace, the connection's end would be that of the answer
+			}
 			panic(http.ErrAbortHandler)
 		}
 		if len(b) > 0 {
@@ -38,7 +46,7 @@ func Stream(w http.ResponseWriter, r *http.Request, chunks iter.Seq2[[]byte, err
 			return err
 		}
 	}
-	return nil
+	return r.Context().Err() // why chunks has ended early, perhaps
 }
 
 // An Event is one of a stream of server-sent events, as

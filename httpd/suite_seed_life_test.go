@@ -283,6 +283,7 @@ func TestSeed_ShutdownGraceful(t *testing.T) {
 		if got, err := io.ReadAll(nc); len(got) > 0 || err != nil {
 			t.Errorf("the %s connection ends with %q, %v", name, got, err)
 		}
+		nc.Close()
 	}
 	if d := time.Since(start); d > 2*time.Second {
 		t.Errorf("idle connections were closed after %v", d)
@@ -302,10 +303,12 @@ func TestSeed_ShutdownGraceful(t *testing.T) {
 		t.Errorf("the busy one got %q, close: %v", body, resp.Close)
 	}
 	wantEnd(t, br)
+	busy.Close()
 	if err := wait(t, drained, "Drain"); err != nil {
 		t.Errorf("Drain = %v", err)
 	}
-	if len(report.Idle) != 3 || len(report.Finished) != 2 || len(report.Cut) != 0 {
+	// The one that is kept alive may have been at the end of its answer.
+	if n := len(report.Idle); n < 2 || n+len(report.Finished) != 5 || len(report.Cut) != 0 {
 		t.Errorf("the report is %v", report)
 	}
 }

@@ -308,8 +308,7 @@ func TestSeed_AcceptErrorsDoNotAddUp(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx, failing) }()
 	for range 8 {
-		nc := dial(t, l.Addr())
-		exchange(t, nc, bufio.NewReader(nc), getHelloLast)
+		ask1(t, l.Addr(), getHelloLast)
 	}
 	cancel()
 	if err := <-served; err != nil {

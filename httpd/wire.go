@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -33,6 +34,7 @@ type wire struct {
 	ours    time.Time // the last that was for readIdle. Guarded by mu
 	past    bool      // applied has passed, for sure. Guarded by mu
 	drained bool      // Guarded by mu
+	over    bool      // Close was called. Guarded by mu
 	quiet   bool      // nothing has come since a deadline has fired. Read only
 
 	idle     atomic.Bool // net/http waits for a request
@@ -40,10 +42,15 @@ type wire struct {
 	refused  atomic.Bool // a head was refused: net/http gets and says nothing more
 	moored   atomic.Bool // Read has ended so that the connection can be moored
 
+	reading sync.Mutex // held by Read
+
 	bodySince time.Time // Read only
 	bodyBytes int64     // Read only
-	blocked   time.Duration
-	written   int64 // since the answer began; Write only, as blocked
+
+	// Since the answer began. Written by Write, and set back by state, which over
+	// HTTP/2 are two goroutines.
+	blocked atomic.Int64 // nanoseconds
+	written atomic.Int64
 
 	why hythe.Reason // the connection ends for; 0: Finished. Guarded by mu
 	err error        // what lies behind that. Guarded by mu
@@ -71,7 +78,8 @@ func (w *wire) state(s http.ConnState) {
 	case http.StateIdle:
 		w.idle.Store(true)
 		w.Taken.SetIdle(true)
-		w.written, w.blocked = 0, 0
+		w.written.Store(0)
+		w.blocked.Store(0)
 		w.c.report()
 	case http.StateHijacked:
 		w.hijacked.Store(true)
@@ -81,36 +89,68 @@ func (w *wire) state(s http.ConnState) {
 }
 
 func (w *wire) Read(b []byte) (n int, err error) {
+	w.reading.Lock()
+	defer w.reading.Unlock()
 	switch {
 	case len(b) == 0:
 		return 0, nil
+	case isClosed(w.closed):
+		return 0, net.ErrClosed
 	case w.refused.Load():
 		return 0, errRefused
 	case w.track.broken:
 		return 0, io.EOF
 	}
-	if len(w.pending) == 0 {
-		idle := w.idle.Load() && w.track.between() && !w.hijacked.Load()
-		switch {
-		case idle:
-			n, err = w.readIdle(b)
-		case w.track.inBody():
-			n, err = w.readBody(b)
-		default:
-			n, err = w.read(b)
-			if isTimeout(err) && !w.track.between() {
-				w.blame(hythe.InputTimeout, nil) // in the middle of a head
+	for {
+		if len(w.pending) == 0 {
+			if n, err = w.await(b); n == 0 {
+				return 0, err
 			}
 		}
-		if n == 0 {
-			return 0, err
+		if n = w.skipLines(b[:n]); n > 0 || len(w.pending) > 0 {
+			break
 		}
+	}
+	if isClosed(w.closed) {
+		return 0, net.ErrClosed // nobody would answer
 	}
 	if w.idle.Swap(false) {
 		w.Taken.SetIdle(false)
 	}
 	return w.handOut(b, n)
 }
+
+// await waits for what comes next, within the clock that is for it.
+func (w *wire) await(b []byte) (n int, err error) {
+	switch {
+	case w.idle.Load() && w.track.between() && !w.hijacked.Load():
+		return w.readIdle(b)
+	case w.track.inBody():
+		return w.readBody(b)
+	}
+	n, err = w.read(b)
+	if isTimeout(err) && !w.track.between() {
+		w.blame(hythe.InputTimeout, nil) // in the middle of a head
+	}
+	return n, err
+}
+
+// skipLines leaves out empty lines between two requests, RFC 9112 section 2.2:
+// some clients have one behind a body. It returns how much of what came is left.
+func (w *wire) skipLines(came []byte) int {
+	switch {
+	case !w.idle.Load() || !w.track.between():
+		return len(came)
+	case len(w.pending) > 0:
+		if w.pending = bytes.TrimLeft(w.pending, emptyLines); len(w.pending) == 0 {
+			w.pending = nil
+		}
+		return 0
+	}
+	return copy(came, bytes.TrimLeft(came, emptyLines))
+}
+
+const emptyLines = "\r\n"
 
 // handOut gives net/http what it may have: b[:n], or pending in front of it, but
 // nothing behind the end of a message.
@@ -176,7 +216,7 @@ func (w *wire) early(d time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	if w.drained && w.idle.Load() || !w.asked.IsZero() && !now.Before(w.asked) {
+	if w.over || w.drained && w.idle.Load() || !w.asked.IsZero() && !now.Before(w.asked) {
 		return false
 	}
 	if d < forever {
@@ -197,6 +237,9 @@ func (w *wire) earlier(t time.Time) time.Time {
 }
 
 func (w *wire) apply(t time.Time) {
+	if w.over {
+		return
+	}
 	w.applied, w.past = t, !t.IsZero() && t.Before(w.c.opened)
 	w.Taken.Conn.SetReadDeadline(t)
 }
@@ -312,6 +355,9 @@ func (w *wire) drain() {
 }
 
 func (w *wire) Write(b []byte) (int, error) {
+	if isClosed(w.closed) {
+		return 0, net.ErrClosed
+	}
 	if w.refused.Load() {
 		return 0, errRefused
 	}
@@ -321,27 +367,46 @@ func (w *wire) Write(b []byte) (int, error) {
 	if w.c.srv.MinRate <= 0 {
 		return w.Taken.Write(b)
 	}
-	began := time.Now()
-	n, err := w.Taken.Write(b)
-	w.wrote(int64(n), time.Since(began))
-	return n, err
+	n := 0
+	for {
+		began := time.Now()
+		k, err := w.Taken.Write(b[n:min(len(b), n+rateBytes)])
+		n += k
+		if w.wrote(int64(k), time.Since(began)); err != nil || n == len(b) {
+			return n, err
+		}
+	}
 }
 
+// rateBytes is how much is written between two looks at how fast that went.
+const rateBytes = 256 << 10
+
 // ReadFrom is what net/http sends files with.
-func (w *wire) ReadFrom(r io.Reader) (int64, error) {
-	began := time.Now()
-	n, err := w.Taken.ReadFrom(r)
-	if w.c.srv.MinRate > 0 {
-		w.wrote(n, time.Since(began))
+func (w *wire) ReadFrom(r io.Reader) (n int64, err error) {
+	if w.c.srv.MinRate <= 0 {
+		return w.Taken.ReadFrom(r)
 	}
-	return n, err
+	whole, ok := r.(*io.LimitedReader) // what the kernel can send a part of
+	if !ok {
+		whole = &io.LimitedReader{R: r, N: math.MaxInt64}
+	}
+	for whole.N > 0 {
+		part := &io.LimitedReader{R: whole.R, N: min(whole.N, rateBytes)}
+		began := time.Now()
+		k, err := w.Taken.ReadFrom(part)
+		n += k
+		whole.N -= k
+		if w.wrote(k, time.Since(began)); err != nil || part.N > 0 {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // wrote ends the connection of a client that takes too little.
 func (w *wire) wrote(n int64, took time.Duration) {
-	w.written += n
-	w.blocked += took
-	if w.tooSlow(w.written, w.blocked) {
+	written, blocked := w.written.Add(n), time.Duration(w.blocked.Add(int64(took)))
+	if w.tooSlow(written, blocked) {
 		w.giveUp(hythe.WriteStalled, ErrSlow)
 	}
 }
@@ -356,12 +421,26 @@ func (w *wire) SyscallConn() (syscall.RawConn, error) {
 
 // Close is net/http's last word, or that of whoever has hijacked the connection.
 func (w *wire) Close() error {
-	w.once.Do(func() { close(w.closed) })
+	w.once.Do(func() {
+		ours := !w.moored.Load() && w.c.detached() == nil
+		w.mu.Lock()
+		if ours {
+			w.apply(time.Unix(1, 0)) // a Read that waits is to return
+		}
+		w.over = true
+		w.mu.Unlock()
+		close(w.closed)
+	})
 	return nil
 }
 
 // end does what is to be done once net/http has closed the connection.
 func (w *wire) end() {
+	w.reading.Lock() // Read has returned, and waits for nothing any more
+	defer w.reading.Unlock()
+	if w.hijacked.Load() && w.c.detached() == nil {
+		w.c.report()
+	}
 	switch {
 	case w.moored.Load():
 		w.Taken.Conn.SetDeadline(time.Time{})
