@@ -141,8 +141,8 @@ func (l *single) Addr() net.Addr { return l.addr }
 
 // Draining is called when the hythe.Server drains.
 func (c *conn) Draining() {
+	c.srv.drain() // first: who hears of it may answer at once
 	c.drainOnce.Do(func() { close(c.draining) })
-	c.srv.drain()
 	c.mu.Lock()
 	w, out := c.wire, c.out
 	c.mu.Unlock()

@@ -43,7 +43,7 @@ var ErrDetached = errors.New("httpd: cannot detach this answer")
 // read or is lost, and w and r must not be used any more.
 //
 // The answer is ended by Close, by the client's leaving, by a drain, and by the
-// clocks of the hythe.Server: WriteStall, and Idle if nothing is sent.
+// clocks of the hythe.Server: WriteStall (over HTTP/2 Server.AnswerIdle), and Idle if nothing is sent.
 func Detach(w http.ResponseWriter, r *http.Request) (*Out, error) {
 	c, ok := r.Context().Value(connKey{}).(*conn)
 	if !ok {
@@ -291,7 +291,11 @@ func (o *Out) Close(err error) error {
 		o.c.st.Close()
 	default:
 		if o.chunked {
-			go o.finish() // it may have to wait for room
+			release := o.c.st.Hold() // a drain waits for it
+			go func() {              // it may have to wait for room
+				defer release()
+				o.finish()
+			}()
 		} else {
 			o.c.st.Shutdown()
 		}
