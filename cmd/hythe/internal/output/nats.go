@@ -180,9 +180,9 @@ func (p *publisher) check(ctx context.Context) (err error) {
 	return err
 }
 
-// deliver publishes one batch after the other.
+// deliver publishes one batch after the other. What the library has running for
+// that ends with the connection.
 func (p *publisher) deliver(ctx context.Context, lane *relay.Lane) error {
-	defer p.js.CleanupPublisher()
 	ctx, cancel := whichever(ctx, p.broken)
 	defer cancel()
 	for {
