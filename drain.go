@@ -76,8 +76,9 @@ func (e *DrainError) Unwrap() error { return e.Err }
 // have gone, and must not lose what it sent.
 const lastCall = 50 * time.Millisecond
 
-// cutGrace is how long the hooks of connections that were cut get to notice.
-const cutGrace = 50 * time.Millisecond
+// cutGrace is how long the hooks of connections that were cut get to notice. Those
+// that do not block need no time but their processor's.
+const cutGrace = 100 * time.Millisecond
 
 // Drain stops accepting, on all listeners first; has every session's Draining
 // called; closes the connections to which nothing is owed; and waits for the
@@ -252,7 +253,7 @@ func (s *Server) release() {
 	default:
 		return
 	}
-	look := time.NewTicker(cutGrace)
+	look := time.NewTicker(cutGrace / 2)
 	defer look.Stop()
 	for {
 		select {
