@@ -23,6 +23,8 @@ import (
 // A tracedConn writes down what net/http does with it. It has input to read,
 // and then the end.
 type tracedConn struct {
+	once sync.Once // of Close
+
 	net.Conn // nil: nothing else is to be called
 	input    io.Reader
 	output   bytes.Buffer
@@ -77,7 +79,7 @@ func (c *tracedConn) Write(b []byte) (int, error) {
 
 func (c *tracedConn) Close() error {
 	c.note("close")
-	close(c.closed)
+	c.once.Do(func() { close(c.closed) }) // it is its own listener, which is closed as well
 	return nil
 }
 
