@@ -646,7 +646,7 @@ func FuzzHandler_Split(f *testing.F) {
 			if len(m) > 50 || m == "" {
 				t.Errorf("%q was let through", m)
 			}
-			if strings.Contains(kind, "json") && strings.HasPrefix(kind, "application/x-ndjson") && !json.Valid([]byte(m)) {
+			if kind == "application/x-ndjson" && !json.Valid([]byte(m)) {
 				t.Errorf("%q is not JSON", m)
 			}
 		}
