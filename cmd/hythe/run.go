@@ -197,8 +197,8 @@ func announce(notes *log.Logger, d *daemon.Daemon, cfg *config.Config) {
 	for _, r := range s.Routes {
 		for _, v := range r.Deliveries {
 			notes.Printf("route %s to %s, by the spool in %s", r.Name, v.To, r.Spool.Dir)
-			if v.Backlog > 0 {
-				notes.Printf("route %s has %d messages left for %s", r.Name, v.Backlog, v.Output)
+			if v.Start > 0 {
+				notes.Printf("route %s has %d messages left for %s", r.Name, v.Start, v.Output)
 			}
 		}
 	}
