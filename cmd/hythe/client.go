@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -97,7 +96,7 @@ func (w *whereFlags) client() (*adminClient, error) {
 	}
 	if w.token != "" {
 		var err error
-		if c.token, err = firstLine(w.token); err != nil {
+		if c.token, err = config.Token(w.token); err != nil {
 			return nil, err
 		}
 	}
@@ -106,13 +105,6 @@ func (w *whereFlags) client() (*adminClient, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
-}
-
-// firstLine returns the first line of a file.
-func firstLine(name string) (string, error) {
-	b, err := os.ReadFile(name)
-	line, _, _ := strings.Cut(string(b), "\n")
-	return strings.TrimSpace(line), err
 }
 
 func (c *adminClient) close() { c.client.CloseIdleConnections() }

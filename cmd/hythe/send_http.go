@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hythe-go/hythe/cmd/hythe/internal/config"
 	"github.com/hythe-go/hythe/cmd/hythe/internal/relay"
 )
 
@@ -27,7 +28,7 @@ func newHTTPSender(url, key, tokenFile string, timeout time.Duration) (*httpSend
 	s := &httpSender{url: url, key: key, ids: relay.NewIDs()}
 	if tokenFile != "" {
 		var err error
-		if s.token, err = firstLine(tokenFile); err != nil {
+		if s.token, err = config.Token(tokenFile); err != nil {
 			return nil, err
 		}
 	}

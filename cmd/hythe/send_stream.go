@@ -105,9 +105,7 @@ func (s *streamSender) encodeAll(messages [][]byte) (err error) {
 			continue
 		}
 		m := relay.Message{ID: s.ids.Append(nil, number+uint64(i)), Received: now, Source: []byte("hythe send"), Key: s.key, Body: body}
-		at := len(s.buf)
-		s.buf = m.Append(append(s.buf, 0, 0, 0, 0))
-		binary.BigEndian.PutUint32(s.buf[at:], uint32(len(s.buf)-at-4))
+		s.buf = m.AppendFrame(s.buf)
 	}
 	return nil
 }

@@ -322,7 +322,7 @@ func TestShow_WritesJSONThatCanBeRead(t *testing.T) {
 	if err := show(&b, spool.Record{ID: 1, Payload: m.Append(nil)}, "ndjson"); err != nil {
 		t.Fatal(err)
 	}
-	var got messageJSON
+	var got relay.JSON
 	if err := json.Unmarshal(b.Bytes(), &got); err != nil || got.Body == nil || *got.Body != string(m.Body) {
 		t.Errorf("%s: %v", &b, err)
 	}

@@ -52,6 +52,19 @@ func (k *checker) token(key, name string) {
 	}
 }
 
+// Token reads a token: what is on the first line of a file.
+func Token(name string) (string, error) {
+	b, _, err := read(name)
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	if line = strings.TrimSpace(line); line == "" {
+		return "", fmt.Errorf("%s: the first line is empty", name)
+	}
+	return line, nil
+}
+
 // public reports whether everybody on the machine can read a file.
 func public(name string) bool {
 	_, mode, err := read(name)

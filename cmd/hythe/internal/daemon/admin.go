@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"os"
-	"strings"
 
 	"github.com/hythe-go/hythe"
 	"github.com/hythe-go/hythe/cmd/hythe/internal/admin"
@@ -49,27 +46,15 @@ func (c *change) openAdmin(ctx context.Context, first bool) error {
 // adminHandler returns what is served at the admin address. config has seen to it
 // that an address which is not a loopback's has a token, or asks for certificates.
 func adminHandler(d *Daemon, a config.Admin) (http.Handler, error) {
-	o := admin.Options{Loopback: isLoopback(a.Listen), ClientCert: a.TLS != nil && a.TLS.ClientCA != ""}
+	e, err := listen.Parse(a.Listen)
+	if err != nil {
+		return nil, err
+	}
+	o := admin.Options{Loopback: config.Loopback(e), ClientCert: a.TLS != nil && a.TLS.ClientCA != ""}
 	if a.TokenFile != "" {
-		b, err := os.ReadFile(a.TokenFile)
-		if err != nil {
+		if o.Token, err = config.Token(a.TokenFile); err != nil {
 			return nil, err
 		}
-		line, _, _ := strings.Cut(string(b), "\n")
-		o.Token = strings.TrimSpace(line)
 	}
 	return admin.Handler(d, o), nil
-}
-
-// isLoopback reports whether only this machine can connect to an endpoint.
-func isLoopback(endpoint string) bool {
-	e, err := listen.Parse(endpoint)
-	if err != nil {
-		return false
-	}
-	if e.Scheme == listen.SchemeUnix {
-		return true
-	}
-	ip, err := netip.ParseAddr(e.Host)
-	return e.Host == "localhost" || err == nil && ip.IsLoopback()
 }

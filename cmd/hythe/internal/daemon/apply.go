@@ -117,7 +117,7 @@ func maxRecord(cfg *config.Config) int {
 	for _, in := range cfg.Input {
 		most = max(most, int(in.MaxMessage), int(in.MaxBody))
 	}
-	return most + relay.MaxID + relay.MaxSource + relay.MaxKey + relay.MaxCause + relay.MaxOnly + 64
+	return most + relay.MaxEnvelope
 }
 
 func match(rc *config.Route) relay.Match {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/hythe-go/hythe/cmd/hythe/internal/config"
 	"github.com/hythe-go/hythe/cmd/hythe/internal/relay"
-	"github.com/hythe-go/hythe/cmd/hythe/internal/status"
 	"github.com/hythe-go/hythe/link"
 )
 
@@ -248,12 +247,7 @@ func (d *Daemon) tick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			d.mu.Lock()
-			s := d.counters(now)
-			d.lookForRefusals(now)
-			d.mu.Unlock()
-			d.history.add(s)
-			if err := d.beyondHope(); err != nil {
+			if err := d.look(now); err != nil {
 				d.fail(err)
 			} else if d.o.Tick != nil {
 				d.o.Tick()
@@ -261,7 +255,3 @@ func (d *Daemon) tick(ctx context.Context) {
 		}
 	}
 }
-
-var _ interface {
-	Snapshot() status.Snapshot
-} = (*Daemon)(nil)

@@ -43,7 +43,6 @@ type door struct {
 	handler   swapHandler
 	tls       atomic.Pointer[tls.Config] // nil: none
 	served    chan struct{}              // closed when Serve has returned
-	err       error                      // what it returned, if it should not have. Read after served
 }
 
 // swapService is a service that can be replaced; connections keep theirs.
@@ -192,8 +191,7 @@ func (d *door) serve(daemon *Daemon) {
 		err := d.server.Serve(context.Background(), list...)
 		var cut *hythe.DrainError
 		if err != nil && !errors.As(err, &cut) && !errors.Is(err, hythe.ErrServerClosed) {
-			d.err = fmt.Errorf("%s: %w", d.endpoint, err)
-			daemon.fail(d.err)
+			daemon.fail(fmt.Errorf("%s: %w", d.endpoint, err))
 		}
 	})
 }

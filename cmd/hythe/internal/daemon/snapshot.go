@@ -197,6 +197,20 @@ func (d *Daemon) problems(s *status.Snapshot) (list []status.Problem) {
 	return list
 }
 
+// look takes note of the present state, for history and problems. The error is why
+// the daemon cannot go on.
+func (d *Daemon) look(now time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	routes := make([]status.Route, 0, len(d.routes))
+	for _, r := range d.routes {
+		routes = append(routes, r.Status(now))
+	}
+	d.history.add(d.counters(routes, now))
+	d.lookForRefusals(routes, now)
+	return d.beyondHope(routes)
+}
+
 // A refusal is when a route has last refused a message. It is looked at once
 // a second: whoever obeys /readyz then sends nothing that could show that there is
 // room again, so after a while it counts as over.
@@ -208,25 +222,23 @@ type refusal struct {
 func (r refusal) lately(now time.Time) bool { return now.Sub(r.at) < 5*time.Second }
 
 // lookForRefusals notes which routes refuse messages. d.mu is held.
-func (d *Daemon) lookForRefusals(now time.Time) {
-	for name, r := range d.routes {
-		sp := r.Status(now).Spool
-		count, last := sp.Failures+sp.Refused, d.refusing[name]
+func (d *Daemon) lookForRefusals(routes []status.Route, now time.Time) {
+	for _, r := range routes {
+		count, last := r.Spool.Failures+r.Spool.Refused, d.refusing[r.Name]
 		if count > last.count {
 			last.at = now
 		}
 		last.count = count
-		d.refusing[name] = last
+		d.refusing[r.Name] = last
 	}
 }
 
-// beyondHope returns why the daemon cannot go on: standard output has gone.
-func (d *Daemon) beyondHope() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, r := range d.routes {
-		for _, v := range r.Status(time.Now()).Deliveries {
-			oc := r.outputs[v.Output]
+// beyondHope returns why the daemon cannot go on: standard output has gone. d.mu
+// is held.
+func (d *Daemon) beyondHope(routes []status.Route) error {
+	for _, r := range routes {
+		for _, v := range r.Deliveries {
+			oc := d.routes[r.Name].outputs[v.Output]
 			if oc == nil || !slices.Equal(oc.To, []string{"stdout:"}) {
 				continue
 			}
@@ -273,7 +285,7 @@ type counters struct {
 }
 
 // counters adds everything up. d.mu is held.
-func (d *Daemon) counters(now time.Time) (c counters) {
+func (d *Daemon) counters(routes []status.Route, now time.Time) (c counters) {
 	c.at = now
 	for _, in := range d.inputs {
 		messages, bytes, _, _ := in.intake.Counts()
@@ -282,8 +294,8 @@ func (d *Daemon) counters(now time.Time) (c counters) {
 			c.conns += door.server.Stats().Live
 		}
 	}
-	for _, r := range d.routes {
-		for _, v := range r.Status(now).Deliveries {
+	for _, r := range routes {
+		for _, v := range r.Deliveries {
 			c.out += v.Delivered
 			c.backlog += v.Backlog
 		}

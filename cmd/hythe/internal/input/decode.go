@@ -25,14 +25,11 @@ func newFramed(c *config.Input) (f framed, err error) {
 	f = framed{lines: c.Framing == "lines", envelopes: c.Framing == "hythe", maxMessage: int(c.MaxMessage), window: max(1, c.Window)}
 	most := f.maxMessage
 	if f.envelopes {
-		most += maxEnvelope
+		most += relay.MaxEnvelope
 	}
 	f.codec, err = framing.New(c.Framing, most)
 	return f, err
 }
-
-// maxEnvelope is how much larger than its message an envelope may be.
-const maxEnvelope = 64 + relay.MaxID + relay.MaxSource + relay.MaxKey + relay.MaxCause + relay.MaxOnly
 
 // decode adds the messages at the start of src to s, until there are f.window of
 // them, and returns how many bytes they took. They refer to src and to source. The

@@ -11,7 +11,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,15 +63,11 @@ func NewHandler(c *config.Input, in *relay.Intake) (http.Handler, error) {
 
 // token returns the hash of the token in a file's first line.
 func token(file string) ([]byte, error) {
-	b, err := os.ReadFile(file)
+	line, err := config.Token(file)
 	if err != nil {
 		return nil, err
 	}
-	line, _, _ := bytes.Cut(b, []byte("\n"))
-	if line = bytes.TrimSpace(line); len(line) == 0 {
-		return nil, fmt.Errorf("%s: the first line is empty", file)
-	}
-	sum := sha256.Sum256(line)
+	sum := sha256.Sum256([]byte(line))
 	return sum[:], nil
 }
 

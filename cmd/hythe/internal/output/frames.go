@@ -241,10 +241,7 @@ func (d *delivery) append(buf []byte, m *relay.Message) ([]byte, error) {
 	if d.codec != nil {
 		return d.codec.Append(buf, m.Body)
 	}
-	at := len(buf)
-	buf = m.Append(append(buf, 0, 0, 0, 0))
-	binary.BigEndian.PutUint32(buf[at:], uint32(len(buf)-at-4))
-	return buf, nil
+	return m.AppendFrame(buf), nil
 }
 
 // mark notes that n messages end n bytes behind what was written.

@@ -11,8 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -68,7 +66,7 @@ func newWeb(c *config.Output, o Options) (*relay.Linked[*poster], error) {
 		return nil, err
 	}
 	if c.TokenFile != "" {
-		if _, err := firstLine(c.TokenFile); err != nil {
+		if _, err := config.Token(c.TokenFile); err != nil {
 			return nil, err
 		}
 	}
@@ -242,17 +240,4 @@ func idempotencyKey(msgs []relay.Message) string {
 		h.Write(b)
 	}
 	return hex.EncodeToString(h.Sum(b[:0])[:16])
-}
-
-// firstLine reads a token. It is read for each request, as it may change.
-func firstLine(file string) (string, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	if line = strings.TrimSpace(line); line == "" {
-		return "", fmt.Errorf("%s: the first line is empty", file)
-	}
-	return line, nil
 }

@@ -3,15 +3,14 @@ package output
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
+	"github.com/hythe-go/hythe/cmd/hythe/internal/config"
 	"github.com/hythe-go/hythe/cmd/hythe/internal/relay"
 )
 
@@ -86,7 +85,7 @@ func (p *poster) request(ctx context.Context, msgs []relay.Message, body []byte)
 		}
 	}
 	if p.c.TokenFile != "" {
-		token, err := firstLine(p.c.TokenFile)
+		token, err := config.Token(p.c.TokenFile) // again each time: it may have changed
 		if err != nil {
 			return nil, err
 		}
@@ -182,30 +181,9 @@ func (p *poster) encode(msgs []relay.Message) ([]byte, error) {
 	enc := json.NewEncoder(body)
 	enc.SetEscapeHTML(false)
 	for i := range msgs {
-		if err := enc.Encode(envelope(&msgs[i])); err != nil {
+		if err := enc.Encode(msgs[i].JSON()); err != nil {
 			return nil, err
 		}
 	}
 	return body.Bytes(), nil
-}
-
-// A jsonEnvelope is a message with all that is known of it.
-type jsonEnvelope struct {
-	ID       string    `json:"id"`
-	Received time.Time `json:"received"`
-	Source   string    `json:"source,omitempty"`
-	Key      string    `json:"key,omitempty"`
-	Body     *string   `json:"body,omitempty"`        // if it is text
-	Base64   string    `json:"body_base64,omitempty"` // if not
-}
-
-func envelope(m *relay.Message) jsonEnvelope {
-	e := jsonEnvelope{ID: string(m.ID), Received: m.Received.UTC(), Source: string(m.Source), Key: string(m.Key)}
-	if utf8.Valid(m.Body) {
-		body := string(m.Body)
-		e.Body = &body
-	} else {
-		e.Base64 = base64.StdEncoding.EncodeToString(m.Body)
-	}
-	return e
 }

@@ -477,7 +477,7 @@ func TestHTTP_NDJSON(t *testing.T) {
 		b.delivered(t,
 			`{"id":"id-1","received":"2026-01-02T03:04:05.000000006Z","source":"in 192.0.2.1","key":"k","body":"<text>\n"}`,
 			`{"id":"id-2","received":"2026-01-02T03:04:05.000000006Z","body_base64":"/wA="}`)
-		var e jsonEnvelope
+		var e relay.JSON
 		if err := json.Unmarshal([]byte(b.lines()[0]), &e); err != nil || *e.Body != "<text>\n" {
 			t.Error(err, e)
 		}

@@ -3,6 +3,7 @@ package output
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"syscall"
@@ -20,11 +21,10 @@ func newStdout(c *config.Output, o Options) (relay.Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	var said verdicts
 	s := &stdout{w: o.Stdout, lines: c.Framing == "lines"}
-	dial := func(context.Context, link.Attempt) (*stdout, error) { return s, said.pass("") }
+	dial := func(context.Context, link.Attempt) (*stdout, error) { return s, nil }
 	deliver := func(ctx context.Context, s *stdout, lane *relay.Lane) error {
-		return said.of("", deliverTo(ctx, c, frames, lane, s.write))
+		return deliverTo(ctx, c, frames, lane, s.write)
 	}
 	return newLinked(c, o, nil, dial, deliver), nil
 }
@@ -61,7 +61,7 @@ func (s *stdout) write(ctx context.Context, b []byte) error {
 	}
 	s.torn = s.torn && n == 0 || n > 0 && n < len(b)
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
-		return hopeless("nobody reads standard output any more: %w", err)
+		return link.Permanent(fmt.Errorf("nobody reads standard output any more: %w", err))
 	}
 	return err
 }

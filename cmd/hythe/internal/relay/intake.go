@@ -47,7 +47,7 @@ func NewIntake(name string, ids *IDs) *Intake {
 	return in
 }
 
-// SetRoutes says which routes there are, from the next call of Put or Submit on.
+// SetRoutes says which routes there are, from the next call of Put or Start on.
 func (in *Intake) SetRoutes(all []*Route) {
 	list := slices.DeleteFunc(slices.Clone(all), func(r *Route) bool { return !r.match.Load().takesFrom(in.Name) })
 	in.routes.Store(&list)
@@ -72,7 +72,7 @@ func (in *Intake) Put(ctx context.Context, msgs []Message, header func(name stri
 	if err == nil {
 		err = b.append()
 	}
-	in.count(msgs, err)
+	in.count(uint64(len(msgs)), size(msgs), err)
 	return err
 }
 
@@ -99,12 +99,7 @@ func (in *Intake) Start(ctx context.Context, msgs []Message, header func(name st
 	n, bytes := uint64(len(msgs)), size(msgs)
 	finish := func(err error) {
 		b.free()
-		if err == nil {
-			in.messages.Add(n)
-			in.bytes.Add(bytes)
-		} else {
-			in.refused.Add(n)
-		}
+		in.count(n, bytes, err)
 		done(err)
 	}
 	b.submit(func(err error) {
@@ -189,13 +184,14 @@ func (in *Intake) Counts() (messages, bytes, refused, repeated uint64) {
 	return in.messages.Load(), in.bytes.Load(), in.refused.Load(), in.repeated.Load()
 }
 
-func (in *Intake) count(msgs []Message, err error) {
+// count counts n messages that were taken, or why they were not.
+func (in *Intake) count(n, bytes uint64, err error) {
 	if err != nil {
-		in.refused.Add(uint64(len(msgs)))
+		in.refused.Add(n)
 		return
 	}
-	in.messages.Add(uint64(len(msgs)))
-	in.bytes.Add(size(msgs))
+	in.messages.Add(n)
+	in.bytes.Add(bytes)
 }
 
 func size(msgs []Message) (n uint64) {

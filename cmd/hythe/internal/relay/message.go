@@ -56,6 +56,9 @@ const (
 	MaxOnly   = 256
 )
 
+// MaxEnvelope is how much larger than its message an envelope may be.
+const MaxEnvelope = 64 + MaxID + MaxSource + MaxKey + MaxCause + MaxOnly
+
 // Envelope versions. The first byte of every record.
 const envelope1 = 1
 
@@ -76,6 +79,15 @@ func (m *Message) Append(dst []byte) []byte {
 	dst = appendField(dst, m.Cause, MaxCause)
 	dst = appendField(dst, m.Only, MaxOnly)
 	return append(dst, m.Body...)
+}
+
+// AppendFrame appends the envelope in the framing hythe: behind its length in
+// 4 bytes, big-endian.
+func (m *Message) AppendFrame(dst []byte) []byte {
+	at := len(dst)
+	dst = m.Append(append(dst, 0, 0, 0, 0))
+	binary.BigEndian.PutUint32(dst[at:], uint32(len(dst)-at-4))
+	return dst
 }
 
 func appendField(dst, field []byte, most int) []byte {
