@@ -144,6 +144,7 @@ func (s *Stream) took(n int, now int64) {
 	if o.q.Len() == 0 {
 		s.stalled.Store(0)
 		if s.minds(hasFlushed) {
+			o.ranEmpty = true
 			ev |= evFlushed
 		}
 	}

@@ -377,6 +377,7 @@ type output struct {
 	upTo int32      // see bounded
 
 	full       bool // HighWater was reached and LowWater not yet
+	ranEmpty   bool // Flushed is to be told
 	blocked    bool // the kernel took nothing; an event will follow
 	writing    bool // a goroutine is inside a blocking write
 	closed     bool // nothing more may be sent

@@ -273,7 +273,8 @@ func (s *Stream) tell(ev uint32) {
 	if ev&evMarks != 0 && live {
 		s.tellMarks()
 	}
-	if ev&evFlushed != 0 && live && s.has(hasFlushed) && s.nothingQueued() {
+	// When LowWater is still to be told, so is Flushed: they are signalled together.
+	if ev&evFlushed != 0 && live && s.has(hasFlushed) && s.status&sHighTold == 0 && s.ranEmpty() {
 		s.proto.(flushedHook).Flushed()
 	}
 	if ev&evPosted != 0 && live {
@@ -294,10 +295,15 @@ func (s *Stream) tell(ev uint32) {
 	}
 }
 
-func (s *Stream) nothingQueued() bool {
+// ranEmpty reports whether the output queue has run empty since it was last
+// asked, and is empty still.
+func (s *Stream) ranEmpty() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.out.q.Len() == 0
+	o := &s.out
+	empty := o.ranEmpty && o.q.Len() == 0
+	o.ranEmpty = o.ranEmpty && !empty
+	return empty
 }
 
 // tellMarks calls HighWater and LowWater. They alternate, and the last one is

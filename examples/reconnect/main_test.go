@@ -59,6 +59,9 @@ func TestReconnect(t *testing.T) {
 			break
 		}
 	}
+	for n, _ := c.Pending(); n > 0 && ctx.Err() == nil; n, _ = c.Pending() { // the first line is settled about now
+		time.Sleep(time.Millisecond)
+	}
 	if err := send(ctx, c, strings.NewReader("two\nthree\n")); err != nil {
 		t.Fatal(err)
 	}
