@@ -24,6 +24,12 @@ var (
 // Ready runs a turn, or leaves word for the one that is running.
 func (d *loopDriver) Ready(w *worker, ev loop.Events) {
 	s := (*Stream)(d)
+	if s.has(hasReader) {
+		if ev&(loop.Readable|loop.PeerDone|loop.Hangup) != 0 {
+			s.wakeReader()
+		}
+		return
+	}
 	var what uint32
 	if ev&(loop.Readable|loop.Hangup) != 0 {
 		what |= evReadable

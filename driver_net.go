@@ -24,13 +24,15 @@ import (
 //
 // While it waits the goroutine holds no buffer if the net.Conn lets it wait
 // without one: those with a WaitRead method, those with a descriptor, and TLS
-// over either.
+// over either. TLS over a descriptor that has nothing to say needs no goroutine
+// either, where there are loops: one of them waits in its place.
 type netDriver struct {
 	s  *Stream
 	nc net.Conn
 
 	mu      sync.Mutex
 	reading bool       // somebody has the reader's role
+	resting bool       // and that is a loop
 	left    *sync.Cond // signalled when the role is given up; made by detach
 	stopped bool       // nobody takes the role any more
 	taken   bool       // nor do they while the connection is somebody's net.Conn
@@ -68,7 +70,10 @@ func (d *netDriver) runAndRead() {
 // role.
 func (d *netDriver) readAndRun() {
 	for {
-		hangup := d.fill()
+		hangup, rests := d.fill()
+		if rests {
+			return
+		}
 		if !d.s.acquire(evReadable) {
 			// A turn is running; who runs it takes the role afterwards.
 			if hangup != 0 {
@@ -148,9 +153,16 @@ func (d *netDriver) becomeReader() bool {
 }
 
 // fill waits for input and puts it into the inbox, giving up the reader's role.
-// It says how the peer has left, if it has.
-func (d *netDriver) fill() (hangup Reason) {
+// It says how the peer has left, if it has. When nothing comes it may give the
+// role to a loop.
+func (d *netDriver) fill() (hangup Reason, rests bool) {
 	chunk, n, err := d.readChunk()
+	for chunk == nil && isTimeout(err) && !d.stops() {
+		if d.rest() {
+			return 0, true
+		}
+		chunk, n, err = d.readChunk()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reading = false
@@ -167,11 +179,94 @@ func (d *netDriver) fill() (hangup Reason) {
 	switch {
 	case err == nil:
 	case err != io.EOF:
-		return PeerReset
+		return PeerReset, false
 	case d.s.srv.CancelOnEOF:
-		return PeerDone
+		return PeerDone, false
 	}
-	return 0
+	return 0, false
+}
+
+func (d *netDriver) stops() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stopped
+}
+
+// restAfter is how long nothing has to come before a loop waits in the reader's
+// place.
+const restAfter = 100 * time.Millisecond
+
+// restTime returns when the reader is to rest; zero: never.
+func (d *netDriver) restTime() time.Time {
+	if d.s.srv.loops.Load() == nil {
+		return time.Time{}
+	}
+	if _, ok := d.descriptor(); !ok {
+		return time.Time{}
+	}
+	return time.Now().Add(restAfter)
+}
+
+// descriptor returns that of the connection, if it has one.
+func (d *netDriver) descriptor() (fd int, ok bool) {
+	nc := d.rawConn()
+	for {
+		if fd, ok = (incoming{nc: nc}).descriptor(); ok {
+			return fd, true
+		}
+		below, is := nc.(interface{ NetConn() net.Conn })
+		if !is {
+			return 0, false
+		}
+		nc = below.NetConn()
+	}
+}
+
+// rest gives the reader's role to a loop, if it will have it.
+func (d *netDriver) rest() bool {
+	fd, ok := d.descriptor()
+	if !ok {
+		return false
+	}
+	s := d.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped || s.out.dead {
+		return false
+	}
+	s.srv.loops.Load().Prepare(&s.node, (*loopDriver)(s), fd)
+	s.hooks.Or(uint32(hasReader))
+	d.resting = s.node.Add() == nil
+	return d.resting
+}
+
+// wakeReader is called by the loop that has a reader's role. Its turns are not
+// the loop's business.
+func (s *Stream) wakeReader() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, ok := s.d.(*netDriver)
+	if !ok {
+		return // the event was under way for another driver
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.rouse() {
+		s.srv.work.Go(d.readAndRun)
+	}
+}
+
+// rouse takes the role back from the loop; it reports whether the loop had it.
+// d.mu is held.
+func (d *netDriver) rouse() bool {
+	if !d.resting {
+		return false
+	}
+	d.resting = false
+	d.s.node.Remove()
+	return true
 }
 
 // readChunk waits for input, without a buffer if that is possible, and reads it
@@ -183,7 +278,7 @@ func (d *netDriver) readChunk() (*[chunkBytes]byte, int, error) {
 		// With its time up it returns those and does not ask the network.
 		d.setReadDeadline(longAgo)
 		chunk, n, err := readInto(t)
-		d.setReadDeadline(time.Time{})
+		d.setReadDeadline(d.restTime())
 		if n > 0 || !isTimeout(err) {
 			return chunk, n, err
 		}
@@ -312,7 +407,12 @@ func (d *netDriver) closeWrite() {
 	c.CloseWrite()
 }
 
-func (d *netDriver) abort() { d.rawConn().Close() }
+func (d *netDriver) abort() {
+	d.mu.Lock()
+	d.reading = d.reading && !d.rouse() // before the descriptor is somebody else's
+	d.mu.Unlock()
+	d.rawConn().Close()
+}
 
 // rawConn is the connection below TLS.
 func (d *netDriver) rawConn() net.Conn {
@@ -325,6 +425,7 @@ func (d *netDriver) rawConn() net.Conn {
 func (d *netDriver) close() {
 	d.mu.Lock()
 	d.stopped = true
+	d.rouse()
 	if d.timer != nil {
 		d.timer.Stop()
 	}
@@ -333,7 +434,7 @@ func (d *netDriver) close() {
 		d.chunk, d.inbox = nil, nil
 	}
 	d.mu.Unlock()
-	if _, ok := d.nc.(*tls.Conn); ok && !d.s.out.halfClosed {
+	if _, ok := d.nc.(*tls.Conn); ok && d.s.out.half != halfClosed {
 		// The goodbye that TLS owes the peer may block, for 5 s at most.
 		d.s.srv.work.Go(func() { d.nc.Close() })
 		return
@@ -377,6 +478,7 @@ func (d *netDriver) detach() (net.Conn, error) {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
+	d.reading = d.reading && !d.rouse()
 	if d.reading {
 		d.left = sync.NewCond(&d.mu)
 		d.nc.SetReadDeadline(longAgo)

@@ -179,8 +179,8 @@ func (s *Stream) finished() {
 	if s.status&(sEOF|sIdleAtDrain) != 0 || s.end.Reason == Drained && s.bytesOut.Load() == 0 {
 		return // there is no one, or nothing, to linger for
 	}
-	if !s.out.halfClosed {
-		s.out.halfClosed = true
+	if s.out.half != halfClosed {
+		s.out.half = halfClosed
 		s.d.closeWrite()
 	}
 	if linger := s.srv.settings().Linger; linger < never {

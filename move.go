@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 )
@@ -69,6 +70,11 @@ func (s *Stream) settleDown(d driver) {
 	s.d = d
 	s.out.bounded, s.out.blocked = false, false
 	s.mu.Unlock()
+	if _, is := d.(*netDriver); is {
+		s.hooks.Or(uint32(hasReader))
+	} else {
+		s.hooks.And(^uint32(hasReader))
+	}
 	s.gate.And(^uint32(gateMoving))
 }
 
@@ -169,6 +175,7 @@ type Taken struct {
 	s     *Stream
 	moved atomic.Bool
 	idle  atomic.Bool
+	kept  bool // only by the function that was given it
 }
 
 // Take hands the connection to f, on a goroutine of its own, when what was sent
@@ -189,18 +196,35 @@ func (s *Stream) Take(f func(t *Taken)) error {
 		s.rearm(s.srv.now())
 		t := &Taken{Conn: nc, s: s}
 		s.srv.beside.Add(1)
-		s.srv.work.Go(func() {
-			defer s.srv.beside.Add(-1)
-			defer t.Close()
+		s.srv.work.Add(1)
+		go func() { // owned by the server, which waits for t.done
 			defer func() {
 				if v := recover(); v != nil {
 					s.cut(Panicked, &PanicError{Value: v, Stack: debug.Stack()})
 				}
+				if !t.kept {
+					t.done()
+				}
 			}()
 			f(t)
-		})
+		}()
 		return false
 	})
+}
+
+// Keep lets the function that was given t return before it is done with the
+// connection. The function that Keep returns is to be called in place of that,
+// once. To be called in the function that was given t.
+func (t *Taken) Keep() (done func()) {
+	t.kept = true
+	return t.done
+}
+
+// done is what follows when the connection is not needed any more.
+func (t *Taken) done() {
+	t.Close()
+	t.s.srv.beside.Add(-1)
+	t.s.srv.work.Done()
 }
 
 // Stream returns the connection's Stream.
@@ -236,15 +260,17 @@ func (t *Taken) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// ReadFrom writes what it reads from r, with sendfile where the system has it.
+// ReadFrom writes what it reads from r: with sendfile if that is an *os.File,
+// or an io.LimitedReader of one, and the system has it. The write stall clock
+// runs while it writes, and with sendfile while it reads too.
 func (t *Taken) ReadFrom(r io.Reader) (n int64, err error) {
-	to, ok := t.Conn.(io.ReaderFrom)
-	if !ok {
-		return io.Copy(justWriter{t}, r)
-	}
 	limited, ok := r.(*io.LimitedReader) // which sendfile sees through, but only one
 	if !ok {
 		limited = &io.LimitedReader{R: r, N: math.MaxInt64}
+	}
+	to, ok := t.Conn.(io.ReaderFrom)
+	if f, is := limited.R.(*os.File); !is || !ok || !isRegular(f) {
+		return io.Copy(justWriter{t}, r)
 	}
 	s := t.s
 	s.mu.Lock()
@@ -266,6 +292,11 @@ func (t *Taken) ReadFrom(r io.Reader) (n int64, err error) {
 		}
 	}
 	return n, nil
+}
+
+func isRegular(f *os.File) bool {
+	st, err := f.Stat()
+	return err == nil && st.Mode().IsRegular()
 }
 
 // justWriter hides ReadFrom.

@@ -158,7 +158,7 @@ func (s *Stream) took(n int, now int64) {
 		s.gate.And(^uint32(gateHeld))
 		ev |= evResume
 	}
-	if len(o.first()) == 0 && (o.closeWrite || o.bounded || s.end != nil) {
+	if len(o.first()) == 0 && (o.half == halfClosing || o.bounded || s.end != nil) {
 		ev |= evFlush // the next step waits for this
 	}
 	if ev != 0 {

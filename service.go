@@ -67,6 +67,7 @@ const (
 	hasDraining
 	hasClosed
 	hasOpened // Open has returned
+	hasReader // not a method: input comes by a netDriver's reader
 )
 
 // hooked is implemented by the package's own protocols, which have all the

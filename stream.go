@@ -336,8 +336,7 @@ func (s *Stream) CloseWrite() error {
 		s.mu.Unlock()
 		return err
 	}
-	s.out.closed = true
-	s.out.closeWrite = true
+	s.out.closed, s.out.half = true, halfClosing
 	s.mu.Unlock()
 	s.signal(evFlush)
 	return nil
@@ -370,23 +369,31 @@ func (s *Stream) addCounts() {
 	s.newFrames = 0
 }
 
+// half says how far a half-close is.
+type half uint8
+
+const (
+	_           half = iota
+	halfClosing      // as soon as all has left
+	halfClosed
+)
+
 // output is the writing side of a Stream.
 type output struct {
 	q    outq.Queue
 	wait *sync.Cond // made by the first who waits
 	upTo int32      // see bounded
 
-	full       bool // HighWater was reached and LowWater not yet
-	ranEmpty   bool // Flushed is to be told
-	blocked    bool // the kernel took nothing; an event will follow
-	writing    bool // a goroutine is inside a blocking write
-	closed     bool // nothing more may be sent
-	closeWrite bool // half-close when all has left
-	halfClosed bool // that was done
-	dead       bool // the connection was cut: nothing can leave
-	lost       bool // ... and something was to
-	settled    bool // the reason is final
-	buried     bool // the connection is closed
+	full     bool // HighWater was reached and LowWater not yet
+	ranEmpty bool // Flushed is to be told
+	blocked  bool // the kernel took nothing; an event will follow
+	writing  bool // a goroutine is inside a blocking write
+	closed   bool // nothing more may be sent
+	half     half // of a half-close
+	dead     bool // the connection was cut: nothing can leave
+	lost     bool // ... and something was to
+	settled  bool // the reason is final
+	buried   bool // the connection is closed
 
 	// Before StartTLS, Detach and Take only the first upTo bytes may leave.
 	bounded bool

@@ -231,8 +231,8 @@ func (s *Stream) flush(w *loop.Worker, ev uint32) {
 	}
 	s.addCounts()
 	s.push(w)
-	if o.closeWrite && !o.halfClosed && o.q.Len() == 0 && !o.dead {
-		o.halfClosed = true
+	if o.half == halfClosing && o.q.Len() == 0 && !o.dead {
+		o.half = halfClosed
 		s.d.closeWrite()
 	}
 	s.mu.Unlock()
@@ -263,7 +263,7 @@ func (s *Stream) open() {
 	}
 	s.proto = p
 	s.status |= sConnected
-	s.hooks.Store(uint32(hooksOf(p) | hasOpened))
+	s.hooks.Or(uint32(hooksOf(p) | hasOpened))
 	s.rearm(s.srv.now())
 }
 
