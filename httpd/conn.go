@@ -29,23 +29,24 @@ type conn struct {
 
 	requests   atomic.Uint64
 	closeAfter atomic.Bool
-	active     atomic.Bool   // a handler has been called for the request at hand
-	draining   chan struct{} // closed by Draining
-	drainOnce  sync.Once
+	active     atomic.Bool // a handler has been called for the request at hand
 
 	timed bool // net/http sets a deadline for writing, which is meant for streams. Set before it serves
 
-	mu   sync.Mutex
-	wire *wire         // while net/http has it. Guarded by mu
-	out  *Out          // once it is detached. Guarded by mu
-	tell func()        // tells the Observer of the last request. Guarded by mu
-	gone chan struct{} // of a connection that net/http has as it is: closed when it has ended
+	mu      sync.Mutex
+	wire    *wire  // while net/http has it. Guarded by mu
+	out     *Out   // once it is detached. Guarded by mu
+	tell    func() // tells the Observer of the last request. Guarded by mu
+	rawDone func() // of a connection that net/http has as it is
+
+	draining chan struct{} // closed by Draining; made when it is asked for. Guarded by mu
+	drains   bool          // Guarded by mu
 }
 
 // Open makes the Server a [hythe.Service].
 func (s *Server) Open(st *hythe.Stream) (hythe.Protocol, error) {
 	s.init()
-	c := &conn{srv: s, st: st, opened: time.Now(), draining: make(chan struct{})}
+	c := &conn{srv: s, st: st, opened: time.Now()}
 	if state, ok := st.TLS(); ok && state.NegotiatedProtocol == "h2" {
 		if p := s.protocols(); !p.HTTP2() {
 			return nil, errors.New("httpd: the client was offered HTTP/2 by hythe.Server.TLS, but Protocols does not have it")
@@ -80,9 +81,11 @@ func (c *conn) Input(src []byte, eof bool) (int, error) {
 	return len(src), c.st.Take(func(t *hythe.Taken) { c.serve(t, first) })
 }
 
-// serve has net/http serve the connection until it is moored or ends.
+// serve has net/http serve the connection until it is moored or ends: until
+// wire.Close. No goroutine waits for that.
 func (c *conn) serve(t *hythe.Taken, first []byte) {
 	w := newWire(c, t, first)
+	w.done = t.Keep()
 	c.mu.Lock()
 	c.wire = w
 	c.mu.Unlock()
@@ -90,41 +93,46 @@ func (c *conn) serve(t *hythe.Taken, first []byte) {
 	if state, ok := c.st.TLS(); ok {
 		nc = &tlsWire{w, state}
 	}
-	c.listen(c.srv.engineFor(first), nc, w.closed)
+	c.hand(c.srv.engineFor(first), nc)
+}
+
+// served is called when net/http has closed the wire, or its hijacker has.
+func (c *conn) served(w *wire) {
 	c.mu.Lock()
 	c.wire = nil
 	c.mu.Unlock()
 	w.end()
+	w.reading.Unlock()
+	w.done()
 }
 
 // serveRaw has net/http serve a connection as it is, until it ends.
 func (c *conn) serveRaw(t *hythe.Taken) {
 	nc := t.NetConn()
-	c.gone = make(chan struct{})
+	c.rawDone = t.Keep()
 	c.srv.raw.Store(nc, c)
-	defer c.srv.raw.Delete(nc)
-	c.listen(c.srv.h2, nc, c.gone)
+	c.hand(c.srv.h2, nc)
 }
 
-func (c *conn) rawClosed() { close(c.gone) }
+func (c *conn) rawClosed(nc net.Conn) {
+	c.srv.raw.Delete(nc)
+	c.rawDone()
+}
 
-// listen hands net/http the connection, as a listener that has no other, and
-// waits until it has closed it.
-func (c *conn) listen(e *http.Server, nc net.Conn, closed <-chan struct{}) {
-	l := &single{nc: nc, addr: c.st.LocalAddr(), closed: closed}
+// hand hands net/http the connection, as a listener that has no other.
+func (c *conn) hand(e *http.Server, nc net.Conn) {
+	l := &single{nc: nc, addr: c.st.LocalAddr()}
 	c.timed = e.WriteTimeout > 0
 	if e.Serve(l) == http.ErrServerClosed && l.nc != nil {
 		c.timed = true
 		c.srv.last.Serve(l) // it came while the server began to drain
 	}
-	<-closed
 }
 
 // single is a listener that has one connection.
 type single struct {
-	nc     net.Conn // nil once it was accepted
-	addr   net.Addr
-	closed <-chan struct{}
+	nc   net.Conn // nil once it was accepted
+	addr net.Addr
 }
 
 func (l *single) Accept() (net.Conn, error) {
@@ -132,7 +140,6 @@ func (l *single) Accept() (net.Conn, error) {
 		l.nc = nil
 		return nc, nil
 	}
-	<-l.closed
 	return nil, net.ErrClosed
 }
 
@@ -142,10 +149,7 @@ func (l *single) Addr() net.Addr { return l.addr }
 // Draining is called when the hythe.Server drains.
 func (c *conn) Draining() {
 	c.srv.drain() // first: who hears of it may answer at once
-	c.drainOnce.Do(func() { close(c.draining) })
-	c.mu.Lock()
-	w, out := c.wire, c.out
-	c.mu.Unlock()
+	w, out := c.tellDraining()
 	if w != nil {
 		w.drain()
 	}
@@ -154,10 +158,40 @@ func (c *conn) Draining() {
 	}
 }
 
+// tellDraining tells those who wait for that. It returns who is to be told as well.
+func (c *conn) tellDraining() (*wire, *Out) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.drains && c.draining != nil {
+		close(c.draining)
+	}
+	c.drains = true
+	return c.wire, c.out
+}
+
+// whenDraining returns a channel that is closed when the server drains, and when the
+// connection has ended.
+func (c *conn) whenDraining() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining == nil {
+		c.draining = make(chan struct{})
+		if c.drains {
+			close(c.draining)
+		}
+	}
+	return c.draining
+}
+
+func (c *conn) isDraining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.drains
+}
+
 // Closed is the connection's last call.
 func (c *conn) Closed(reason error) {
-	c.drainOnce.Do(func() { close(c.draining) })
-	if out := c.detached(); out != nil {
+	if _, out := c.tellDraining(); out != nil {
 		out.over(reason)
 	}
 }
@@ -254,6 +288,6 @@ func (c *Conn) CloseAfter() { c.c.closeAfter.Store(true) }
 // Draining returns a channel that is closed when the server drains, and when the
 // connection has ended. It is meant for hijacked connections, which a drain waits
 // for.
-func (c *Conn) Draining() <-chan struct{} { return c.c.draining }
+func (c *Conn) Draining() <-chan struct{} { return c.c.whenDraining() }
 
 var _ interface{ ConnectionState() tls.ConnectionState } = (*tlsWire)(nil)

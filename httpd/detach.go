@@ -79,6 +79,7 @@ func (o *Out) takeOver(w http.ResponseWriter, r *http.Request) error {
 	c.out = o
 	c.mu.Unlock()
 	defer wire.Close() // the goroutine that had it can go
+	wire.Taken.Conn.SetDeadline(time.Time{})
 	if err := writeHead(wire.Taken, header); err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (o *Out) takeOver(w http.ResponseWriter, r *http.Request) error {
 	case <-o.done: // the connection has ended
 		return o.err
 	}
-	if isClosed(c.draining) {
+	if c.isDraining() {
 		o.Close(nil)
 	}
 	return nil
@@ -244,7 +245,7 @@ func (o *Out) OnFlushed(f func(o *Out)) {
 	o.onFlushed = f
 	o.mu.Unlock()
 	if o.stream != nil {
-		o.stream.poke()
+		o.stream.askFlushed()
 	} else {
 		o.c.st.Post(nil) // see conn.Posted
 	}

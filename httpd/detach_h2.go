@@ -1,7 +1,9 @@
 package httpd
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 
@@ -28,6 +30,7 @@ type stream2 struct {
 
 	mu     sync.Mutex
 	queue  []byte
+	asked  bool // OnFlushed was called
 	closed bool
 	err    error         // with which it was closed
 	look   chan struct{} // something has changed; one place
@@ -82,25 +85,32 @@ func (s *detachSlot) await() {
 
 // pump writes what is queued until the answer ends.
 func (s *stream2) pump() {
-	draining := s.out.c.draining
+	draining := s.out.c.whenDraining()
+	left, slow := false, error(nil) // something has, and nobody was told; the client was too slow
 	for {
 		s.mu.Lock()
 		b, closed, err := s.queue, s.closed, s.err
-		s.queue = nil
+		left = left || s.asked
+		s.queue, s.asked = nil, false
 		if s.room != nil {
 			close(s.room)
 			s.room = nil
 		}
 		s.mu.Unlock()
 		if len(b) > 0 {
-			if _, err := s.w.Write(b); err == nil {
-				s.rc.Flush()
+			_, err := s.w.Write(b)
+			if err == nil {
+				err = s.rc.Flush()
 			}
+			if errors.Is(err, ErrSlow) {
+				slow = err
+			}
+			left = true
 			continue
 		}
 		switch {
 		case s.ctx.Err() != nil:
-			s.out.over(context.Cause(s.ctx))
+			s.out.over(cmp.Or(slow, context.Cause(s.ctx)))
 			return
 		case closed && err != nil:
 			s.out.over(err)
@@ -109,7 +119,10 @@ func (s *stream2) pump() {
 			s.out.over(&hythe.CloseError{Reason: hythe.Finished})
 			return
 		}
-		s.out.flushed()
+		if left {
+			left = false
+			s.out.flushed()
+		}
 		s.mu.Lock()
 		more := len(s.queue) > 0 || s.closed
 		s.mu.Unlock()
@@ -151,6 +164,14 @@ func (s *stream2) write(b []byte, wait bool) error {
 			return s.out.err
 		}
 	}
+}
+
+// askFlushed has pump call flushed, though nothing may have left.
+func (s *stream2) askFlushed() {
+	s.mu.Lock()
+	s.asked = true
+	s.mu.Unlock()
+	s.poke()
 }
 
 func (s *stream2) close(err error) {

@@ -45,7 +45,8 @@ func endsAt(b []byte) (at int, ok bool) {
 			nc.Close()
 		}),
 	}
-	srv.Serve(&single{nc: c, addr: c.LocalAddr(), closed: c.closed})
+	srv.Serve(&single{nc: c, addr: c.LocalAddr()})
+	<-c.closed
 	return at, ok
 }
 

@@ -53,7 +53,7 @@ type Server struct {
 	IdleTimeout time.Duration
 
 	// MoorAfter is how long an HTTP/1 connection is idle before it is moored:
-	// 1 s. Negative: never.
+	// 100 ms. Negative: never.
 	MoorAfter time.Duration
 
 	// MaxHeaderBytes and MaxBodyBytes bound a request: 64 KiB, and 32 MiB. A
@@ -111,7 +111,7 @@ func (s *Server) headerTimeout() time.Duration { return or(s.HeaderTimeout, 10*t
 func (s *Server) bodyIdle() time.Duration      { return or(s.BodyIdle, 30*time.Second, forever) }
 func (s *Server) answerIdle() time.Duration    { return or(s.AnswerIdle, 30*time.Second, forever) }
 func (s *Server) rateGrace() time.Duration     { return or(s.RateGrace, 10*time.Second, 0) }
-func (s *Server) moorAfter() time.Duration     { return or(s.MoorAfter, time.Second, forever) }
+func (s *Server) moorAfter() time.Duration     { return or(s.MoorAfter, 100*time.Millisecond, forever) }
 func (s *Server) maxBody() int64               { return or(s.MaxBodyBytes, 32<<20, 1<<62) }
 
 // Validate reports what is wrong with the settings.
@@ -227,7 +227,10 @@ func (s *Server) drain() {
 		done, cancel := context.WithCancel(context.Background())
 		cancel()
 		for _, e := range []*http.Server{s.engine, s.h2} {
-			go e.Shutdown(done) // returns when it serves no connection any more
+			begun := make(chan struct{})
+			e.RegisterOnShutdown(func() { close(begun) })
+			go e.Shutdown(done) // returns when it has closed what is idle
+			<-begun             // who answers now says goodbye
 		}
 	})
 }
@@ -259,7 +262,7 @@ func (s *Server) connState(nc net.Conn, state http.ConnState) {
 		nc.state(state)
 	default:
 		if c, ok := s.raw.Load(nc); ok && state == http.StateClosed {
-			c.(*conn).rawClosed()
+			c.(*conn).rawClosed(nc)
 		}
 	}
 }

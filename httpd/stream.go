@@ -15,8 +15,14 @@ import (
 //
 // When chunks yields an error the answer is cut off, so that the client can tell
 // it from one that has ended; Stream then does not return, as if the handler had
-// panicked with [http.ErrAbortHandler]. When the client leaves it returns what
-// the connection says.
+// panicked with [http.ErrAbortHandler]. When the client has left, a write fails
+// soon, and Stream returns what the connection says.
+//
+// The request's context is cancelled by a client that leaves, and also by one
+// that has only finished sending and waits for its answer: net/http cannot tell
+// them apart. chunks that give up because of the context must yield its error,
+// else what there is so far looks like all of it. When the context is cancelled
+// at the end Stream returns its error, though the answer may have arrived whole.
 func Stream(w http.ResponseWriter, r *http.Request, chunks iter.Seq2[[]byte, error]) (err error) {
 	defer func() {
 		if err != nil {
@@ -42,11 +48,8 @@ func Stream(w http.ResponseWriter, r *http.Request, chunks iter.Seq2[[]byte, err
 				return err
 			}
 		}
-		if err := r.Context().Err(); err != nil {
-			return err
-		}
 	}
-	return r.Context().Err() // why chunks has ended early, perhaps
+	return r.Context().Err()
 }
 
 // An Event is one of a stream of server-sent events, as

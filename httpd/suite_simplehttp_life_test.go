@@ -23,7 +23,7 @@ import (
 	"github.com/hythe-go/hythe/httpd/middleware"
 )
 
-// The seed's events: DONE, CLOSE, STREAM, handlers, close handlers, listening and
+// SimpleHTTP's events: DONE, CLOSE, STREAM, handlers, close handlers, listening and
 // shutting down.
 
 // wait waits for what must happen.
@@ -39,7 +39,7 @@ func wait[T any](t testing.TB, ch <-chan T, what string) (v T) {
 
 // DONE twice ended the process. A handler that goes on after its answer harms
 // nobody.
-func TestSeed_DoneTwice(t *testing.T) {
+func TestSimpleHTTP_DoneTwice(t *testing.T) {
 	nc := dial(t, startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for range 2 {
 			w.WriteHeader(200)
@@ -56,7 +56,7 @@ func TestSeed_DoneTwice(t *testing.T) {
 
 // Two requests in one segment ended the process. They are answered in order, and
 // each once; the second does not begin before the first has ended.
-func TestSeed_TwoPipelinedRequests(t *testing.T) {
+func TestSimpleHTTP_TwoPipelinedRequests(t *testing.T) {
 	var running atomic.Int32
 	at := startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if running.Add(1) > 1 {
@@ -95,7 +95,7 @@ func TestSeed_TwoPipelinedRequests(t *testing.T) {
 
 // DONE for a client that has left: the request's context has ended, and writing
 // does no harm.
-func TestSeed_DoneAfterTheClientLeft(t *testing.T) {
+func TestSimpleHTTP_DoneAfterTheClientLeft(t *testing.T) {
 	ended := make(chan error, 1)
 	at := startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/leave" {
@@ -115,7 +115,7 @@ func TestSeed_DoneAfterTheClientLeft(t *testing.T) {
 
 // CLOSE: the connection ends with nothing sent; on one that has ended it does
 // nothing.
-func TestSeed_Close(t *testing.T) {
+func TestSimpleHTTP_Close(t *testing.T) {
 	at := startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := httpd.ConnOf(r.Context())
 		io.WriteString(w, "this is not sent")
@@ -134,7 +134,7 @@ func TestSeed_Close(t *testing.T) {
 }
 
 // GETHANDLERS gave a copy, SETHANDLERS ended the process if an entry was bad.
-func TestSeed_GetAndSetHandlers(t *testing.T) {
+func TestSimpleHTTP_GetAndSetHandlers(t *testing.T) {
 	table := newTable(t, httpd.Route{Name: "old", Pattern: "~.", Handler: say0})
 	at := startSite(t, table, nil)
 	copied := table.Routes()
@@ -158,7 +158,7 @@ func TestSeed_GetAndSetHandlers(t *testing.T) {
 // SETCLOSEHANDLER: any number, each can be taken back, and they are called when
 // the socket closes, not later and not before: not when a request ends, nor when
 // the connection is moored.
-func TestSeed_SetCloseHandler(t *testing.T) {
+func TestSimpleHTTP_SetCloseHandler(t *testing.T) {
 	closed := make(chan string, 10)
 	at := startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := httpd.ConnOf(r.Context())
@@ -188,7 +188,7 @@ func TestSeed_SetCloseHandler(t *testing.T) {
 
 // STOPLISTEN and STARTLISTEN: the port stays ours, connections go on, and those
 // that come meanwhile wait.
-func TestSeed_StopAndStartListening(t *testing.T) {
+func TestSimpleHTTP_StopAndStartListening(t *testing.T) {
 	srv := &hythe.Server{Service: &httpd.Server{Handler: say0}}
 	at := startServer(t, srv)
 	old := dial(t, at)
@@ -214,7 +214,7 @@ func TestSeed_StopAndStartListening(t *testing.T) {
 }
 
 // SHUTDOWN: everything ends at once.
-func TestSeed_Shutdown(t *testing.T) {
+func TestSimpleHTTP_Shutdown(t *testing.T) {
 	begun := make(chan struct{}, 1)
 	srv := &hythe.Server{Service: &httpd.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stay" {
@@ -243,7 +243,7 @@ func TestSeed_Shutdown(t *testing.T) {
 // SHUTDOWN GRACEFUL waited for ever for idle connections that were kept alive, and
 // for requests that were ended with CLOSE. Idle ones are closed at once, whatever
 // state they are in, and the busy get their answers, with Connection: close.
-func TestSeed_ShutdownGraceful(t *testing.T) {
+func TestSimpleHTTP_ShutdownGraceful(t *testing.T) {
 	begun, release := make(chan struct{}, 2), make(chan struct{})
 	srv := &hythe.Server{Service: &httpd.Server{MoorAfter: 50 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -324,7 +324,7 @@ func counting(n *atomic.Int64, size int) iter.Seq2[[]byte, error] {
 
 // STREAM had no flow control: a client that does not read took the server from 35
 // MB to 1.9 GB in three seconds. Here the producer is not asked.
-func TestSeed_StreamToAClientThatDoesNotRead(t *testing.T) {
+func TestSimpleHTTP_StreamToAClientThatDoesNotRead(t *testing.T) {
 	for _, proto := range []string{"http/1.1", "h2"} {
 		t.Run(proto, func(t *testing.T) {
 			var asked atomic.Int64
@@ -373,7 +373,7 @@ func TestSeed_StreamToAClientThatDoesNotRead(t *testing.T) {
 // The end of a stream was the end of the connection, or nothing at all. In
 // HTTP/1.1 it has an end of its own, and the connection goes on; in HTTP/1.0 it is
 // closed. All that was streamed arrives before.
-func TestSeed_StreamFraming(t *testing.T) {
+func TestSimpleHTTP_StreamFraming(t *testing.T) {
 	at := startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		httpd.Stream(w, r, func(yield func([]byte, error) bool) {
 			for i := range 200 {
@@ -397,7 +397,7 @@ func TestSeed_StreamFraming(t *testing.T) {
 }
 
 // A stream that is broken off does not look whole.
-func TestSeed_StreamBrokenOff(t *testing.T) {
+func TestSimpleHTTP_StreamBrokenOff(t *testing.T) {
 	at := startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		httpd.Stream(w, r, func(yield func([]byte, error) bool) {
 			yield([]byte("half"), nil)
@@ -415,7 +415,7 @@ func TestSeed_StreamBrokenOff(t *testing.T) {
 
 // LOGHANDLER and LOG2HANDLER, which did not see streams nor malformed requests,
 // and ERRORHANDLER: all are told, with status, bytes and whether they were cut.
-func TestSeed_LogHandlers(t *testing.T) {
+func TestSimpleHTTP_LogHandlers(t *testing.T) {
 	var mu sync.Mutex
 	var seen []string
 	told := make(chan struct{}, 10)
@@ -475,7 +475,7 @@ func TestSeed_LogHandlers(t *testing.T) {
 }
 
 // The connection object: addresses, TLS and an ID that stays.
-func TestSeed_ConnectionObject(t *testing.T) {
+func TestSimpleHTTP_ConnectionObject(t *testing.T) {
 	at := startServer(t, &hythe.Server{TLS: httpd.TLSConfig(testTLS(t)), Service: &httpd.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 		fmt.Fprint(w, httpd.ConnOf(r.Context()).ID(), " ", r.RemoteAddr, " ", local, " ", r.TLS != nil && r.TLS.CipherSuite != 0)
@@ -504,9 +504,9 @@ func TestSeed_ConnectionObject(t *testing.T) {
 	}
 }
 
-// A response that nobody gave back was the seed's one leak. A handler that does
+// A response that nobody gave back was SimpleHTTP's one leak. A handler that does
 // nothing has answered, and one that panics is the end of its connection only.
-func TestSeed_DiscardedResponse(t *testing.T) {
+func TestSimpleHTTP_DiscardedResponse(t *testing.T) {
 	at := startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/panic" {
 			panic("boom")

@@ -10,7 +10,7 @@ import (
 	"github.com/hythe-go/hythe/httpd"
 )
 
-// What the seed's filter made of HTTP. TestCorpus has many more of these.
+// What SimpleHTTP's filter made of HTTP. TestCorpus has many more of these.
 
 // echo1 answers with method, path and body.
 var echo1 = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -24,7 +24,7 @@ var echo1 = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 
 // Versions: 0.9 was served, HEAD was answered with a body, and the status line
 // said "200 (OK)".
-func TestSeed_VersionsAndHead(t *testing.T) {
+func TestSimpleHTTP_VersionsAndHead(t *testing.T) {
 	at := startSite(t, echo1, nil)
 	if got := ask1(t, at, "GET /\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
 		t.Errorf("0.9 is answered with %q", got)
@@ -38,7 +38,7 @@ func TestSeed_VersionsAndHead(t *testing.T) {
 }
 
 // Methods are kept as they are.
-func TestSeed_Methods(t *testing.T) {
+func TestSimpleHTTP_Methods(t *testing.T) {
 	nc := dial(t, startSite(t, echo1, nil))
 	br := bufio.NewReader(nc)
 	for _, method := range []string{"GEt", "PATCH", "M-SEARCH", "x"} {
@@ -50,7 +50,7 @@ func TestSeed_Methods(t *testing.T) {
 
 // Header parsing stopped silently at the first bad line, and what came behind was
 // the next request. Malformed requests were dropped without a byte or a log line.
-func TestSeed_MalformedIsAnswered(t *testing.T) {
+func TestSimpleHTTP_MalformedIsAnswered(t *testing.T) {
 	refused := make(chan httpd.Request, 10)
 	at := startSite(t, echo1, func(s *httpd.Server) {
 		s.Observer = func(r httpd.Request) { refused <- r }
@@ -73,7 +73,7 @@ func TestSeed_MalformedIsAnswered(t *testing.T) {
 }
 
 // Chunked requests were taken for the next request.
-func TestSeed_ChunkedRequest(t *testing.T) {
+func TestSimpleHTTP_ChunkedRequest(t *testing.T) {
 	nc := dial(t, startSite(t, echo1, nil))
 	br := bufio.NewReader(nc)
 	for range 2 {
@@ -85,7 +85,7 @@ func TestSeed_ChunkedRequest(t *testing.T) {
 
 // What was pipelined behind a request without a body was lost, and an empty line
 // behind a body is skipped.
-func TestSeed_NothingIsLostBehindABody(t *testing.T) {
+func TestSimpleHTTP_NothingIsLostBehindABody(t *testing.T) {
 	got := ask1(t, startSite(t, echo1, nil), "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"+
 		"POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi\r\n"+
 		"POST /3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -97,7 +97,7 @@ func TestSeed_NothingIsLostBehindABody(t *testing.T) {
 }
 
 // Expect was ignored, so that careful clients waited.
-func TestSeed_Expect(t *testing.T) {
+func TestSimpleHTTP_Expect(t *testing.T) {
 	nc := dial(t, startSite(t, echo1, nil))
 	br := bufio.NewReader(nc)
 	io.WriteString(nc, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
@@ -111,7 +111,7 @@ func TestSeed_Expect(t *testing.T) {
 }
 
 // The body came in one piece, or past all limits; it can be read as it comes.
-func TestSeed_StreamingRequest(t *testing.T) {
+func TestSimpleHTTP_StreamingRequest(t *testing.T) {
 	first := make(chan string)
 	nc := dial(t, startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b := make([]byte, 5)
@@ -129,7 +129,7 @@ func TestSeed_StreamingRequest(t *testing.T) {
 }
 
 // A header value cannot begin another header.
-func TestSeed_HeaderValues(t *testing.T) {
+func TestSimpleHTTP_HeaderValues(t *testing.T) {
 	got := ask1(t, startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Evil", "a\r\nSet-Cookie: b\x00")
 		w.Header().Set("X-Bad\r\nName", "c")

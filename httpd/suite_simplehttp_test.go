@@ -77,7 +77,7 @@ const (
 
 // ADDRESS, DOMAIN, PORT, SETUPHANDLER: any address, several at once, and the port
 // that the kernel chose is told.
-func TestSeed_AddressAndPort(t *testing.T) {
+func TestSimpleHTTP_AddressAndPort(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	endpoints := []string{"tcp4://127.0.0.1:0", "unix://" + path}
 	if l, err := net.Listen("tcp6", "[::1]:0"); err == nil {
@@ -110,8 +110,8 @@ func TestSeed_AddressAndPort(t *testing.T) {
 	}
 }
 
-// HOSTNAME, which the seed put in the place of Host: it is kept.
-func TestSeed_HostIsKept(t *testing.T) {
+// HOSTNAME, which SimpleHTTP put in the place of Host: it is kept.
+func TestSimpleHTTP_HostIsKept(t *testing.T) {
 	at := startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }), nil)
 	nc := dial(t, at)
 	if _, body := exchange(t, nc, bufio.NewReader(nc), "GET / HTTP/1.1\r\nHost: Some.Host:81\r\n\r\n"); body != "Some.Host:81" {
@@ -120,7 +120,7 @@ func TestSeed_HostIsKept(t *testing.T) {
 }
 
 // HEADERS.
-func TestSeed_DefaultHeaders(t *testing.T) {
+func TestSimpleHTTP_DefaultHeaders(t *testing.T) {
 	at := startSite(t, middleware.DefaultHeaders(http.Header{"X-All": {"yes"}, "Server": {"mine"}})(say0), nil)
 	nc := dial(t, at)
 	if resp, _ := exchange(t, nc, bufio.NewReader(nc), getHello); resp.Header.Get("X-All") != "yes" || resp.Header.Get("Server") != "mine" {
@@ -130,7 +130,7 @@ func TestSeed_DefaultHeaders(t *testing.T) {
 
 // HANDLERS, and the DIR that handlers are told: in order, the first that matches.
 // Nothing matches: 404, as text.
-func TestSeed_Handlers(t *testing.T) {
+func TestSimpleHTTP_Handlers(t *testing.T) {
 	names := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		route, _ := httpd.RouteOf(r)
 		io.WriteString(w, route.Name+" "+r.Pattern)
@@ -152,7 +152,7 @@ func TestSeed_Handlers(t *testing.T) {
 
 // The empty path is "/", and a leading "//" is not rewritten behind the client's
 // back, but redirected.
-func TestSeed_EmptyPathAndDoubleSlash(t *testing.T) {
+func TestSimpleHTTP_EmptyPathAndDoubleSlash(t *testing.T) {
 	table := newTable(t, httpd.Route{Pattern: "~^/$", Handler: say0}, httpd.Route{Pattern: "/x", Handler: say0})
 	nc := dial(t, startSite(t, table, nil))
 	br := bufio.NewReader(nc)
@@ -168,7 +168,7 @@ func TestSeed_EmptyPathAndDoubleSlash(t *testing.T) {
 }
 
 // KEEPALIVE: by the rules of HTTP, not off for every error, nor for HTTP/1.0.
-func TestSeed_KeepAlive(t *testing.T) {
+func TestSimpleHTTP_KeepAlive(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/{$}", say0)
 	at := startSite(t, mux, nil)
@@ -191,8 +191,8 @@ func TestSeed_KeepAlive(t *testing.T) {
 	}
 }
 
-// … with limits, of which the seed had none.
-func TestSeed_KeepAliveLimits(t *testing.T) {
+// … with limits, of which SimpleHTTP had none.
+func TestSimpleHTTP_KeepAliveLimits(t *testing.T) {
 	at := startServer(t, &hythe.Server{
 		Service:  &httpd.Server{Handler: say0, MaxRequests: 3, IdleTimeout: 200 * time.Millisecond, MoorAfter: 50 * time.Millisecond},
 		Timeouts: hythe.Timeouts{Idle: 200 * time.Millisecond},
@@ -213,7 +213,7 @@ func TestSeed_KeepAliveLimits(t *testing.T) {
 }
 
 // PROXYMODE: the URI is left alone, and CONNECT works.
-func TestSeed_ProxyMode(t *testing.T) {
+func TestSimpleHTTP_ProxyMode(t *testing.T) {
 	at := startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, r.RequestURI+" "+r.URL.String())
 	}), nil)
@@ -238,9 +238,9 @@ func TestSeed_ProxyMode(t *testing.T) {
 	}
 }
 
-// SSLKEYCERT: whoever asks for TLS gets TLS, or nothing. The seed served in clear
+// SSLKEYCERT: whoever asks for TLS gets TLS, or nothing. SimpleHTTP served in clear
 // when it could not load a certificate.
-func TestSeed_TLSFailsClosed(t *testing.T) {
+func TestSimpleHTTP_TLSFailsClosed(t *testing.T) {
 	files := &hythe.TLSFiles{Cert: filepath.Join(t.TempDir(), "none"), Key: "none"}
 	if _, err := files.Config(); err == nil {
 		t.Error("certificates that are not there make a configuration")
@@ -259,8 +259,8 @@ func TestSeed_TLSFailsClosed(t *testing.T) {
 	}
 }
 
-// The seed bounded a body (1 MiB) and nothing else.
-func TestSeed_Limits(t *testing.T) {
+// SimpleHTTP bounded a body (1 MiB) and nothing else.
+func TestSimpleHTTP_Limits(t *testing.T) {
 	var read atomic.Int64
 	at := startSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
@@ -295,9 +295,9 @@ func TestSeed_Limits(t *testing.T) {
 	}
 }
 
-// MAX_RETRIES: the seed counted every start, and died at the fifth. Here errors of
+// MAX_RETRIES: SimpleHTTP counted every start, and died at the fifth. Here errors of
 // accepting do not add up.
-func TestSeed_AcceptErrorsDoNotAddUp(t *testing.T) {
+func TestSimpleHTTP_AcceptErrorsDoNotAddUp(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -333,9 +333,9 @@ func (l *failingListener) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// A port that is taken is an error at once; the seed said five times that it was
+// A port that is taken is an error at once; SimpleHTTP said five times that it was
 // ready, and died.
-func TestSeed_BindFailure(t *testing.T) {
+func TestSimpleHTTP_BindFailure(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -347,8 +347,8 @@ func TestSeed_BindFailure(t *testing.T) {
 	}
 }
 
-// Basic authentication, in the seed a snippet of its manual that compared with eq.
-func TestSeed_BasicAuth(t *testing.T) {
+// Basic authentication, in SimpleHTTP a snippet of its manual that compared with eq.
+func TestSimpleHTTP_BasicAuth(t *testing.T) {
 	auth := middleware.BasicAuth{Check: middleware.Passwords(map[string]string{"ann": "secret"}), FailDelay: -1}
 	nc := dial(t, startSite(t, auth.Wrap(say0), nil))
 	br := bufio.NewReader(nc)

@@ -57,6 +57,7 @@ type wire struct {
 
 	once   sync.Once
 	closed chan struct{} // closed by Close
+	done   func()        // ends the taking
 }
 
 func newWire(c *conn, t *hythe.Taken, first []byte) *wire {
@@ -256,7 +257,8 @@ func (w *wire) SetReadDeadline(t time.Time) error {
 	case w.past && !w.ours.IsZero() && !t.Before(w.c.opened):
 		w.apply(w.earlier(w.ours)) // so that readIdle has nothing to do
 	case w.past && t.IsZero():
-		w.apply(t)
+		// Most often another deadline follows at once. If it does not, the next
+		// Read finds that it is too early for this one.
 	case !t.IsZero() && (w.past || w.applied.IsZero() || t.Before(w.applied)):
 		w.apply(t)
 	}
@@ -390,6 +392,9 @@ func (w *wire) ReadFrom(r io.Reader) (n int64, err error) {
 	if !ok {
 		whole = &io.LimitedReader{R: r, N: math.MaxInt64}
 	}
+	if f, ok := whole.R.(*os.File); !ok || !isRegular(f) { // waiting for r is not the client's fault
+		return io.Copy(struct{ io.Writer }{w}, r)
+	}
 	for whole.N > 0 {
 		part := &io.LimitedReader{R: whole.R, N: min(whole.N, rateBytes)}
 		began := time.Now()
@@ -403,6 +408,11 @@ func (w *wire) ReadFrom(r io.Reader) (n int64, err error) {
 	return n, nil
 }
 
+func isRegular(f *os.File) bool {
+	st, err := f.Stat()
+	return err == nil && st.Mode().IsRegular()
+}
+
 // wrote ends the connection of a client that takes too little.
 func (w *wire) wrote(n int64, took time.Duration) {
 	written, blocked := w.written.Add(n), time.Duration(w.blocked.Add(int64(took)))
@@ -413,6 +423,11 @@ func (w *wire) wrote(n int64, took time.Duration) {
 
 // SyscallConn gives access to the descriptor of a connection without TLS.
 func (w *wire) SyscallConn() (syscall.RawConn, error) {
+	w.mu.Lock()
+	if w.past && w.asked.IsZero() {
+		w.apply(w.asked)
+	}
+	w.mu.Unlock()
 	if c, ok := w.Taken.NetConn().(syscall.Conn); ok {
 		return c.SyscallConn()
 	}
@@ -430,14 +445,21 @@ func (w *wire) Close() error {
 		w.over = true
 		w.mu.Unlock()
 		close(w.closed)
+		if w.reading.TryLock() { // most often Read has returned
+			w.c.served(w)
+			return
+		}
+		go func() { // net/http may have a lock. The taking waits for it
+			w.reading.Lock()
+			w.c.served(w)
+		}()
 	})
 	return nil
 }
 
-// end does what is to be done once net/http has closed the connection.
+// end does what is to be done once net/http has closed the connection. reading
+// is held: Read has returned, and waits for nothing any more.
 func (w *wire) end() {
-	w.reading.Lock() // Read has returned, and waits for nothing any more
-	defer w.reading.Unlock()
 	if w.hijacked.Load() && w.c.detached() == nil {
 		w.c.report()
 	}
