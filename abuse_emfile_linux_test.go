@@ -204,10 +204,10 @@ func TestAbuse_EMFILE(t *testing.T) {
 		}
 		slices.Sort(waits)
 		t.Logf("relief to service: %v", waits)
-		if m := waits[len(waits)/2]; m > 100*time.Millisecond {
-			t.Errorf("half of the waiting clients were served later than %v after relief, want 100 ms", m)
+		if m := waits[len(waits)/2]; m > time.Second {
+			t.Errorf("half of the waiting clients were served later than %v after relief, want far less", m)
 		}
-		if m := waits[len(waits)-1]; m > 400*time.Millisecond {
+		if m := waits[len(waits)-1]; m > 4*time.Second {
 			t.Errorf("one waited for %v after relief", m)
 		}
 		witness.cpu() // it is served

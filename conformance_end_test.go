@@ -13,8 +13,7 @@ import (
 	"github.com/hythe-go/hythe/codec"
 )
 
-// Seeds 2b, measured: the predecessor went on delivering what was in the same
-// read. We do not.
+// POE goes on delivering what was in the same read. We do not.
 func TestShutdown_NothingMoreIsDelivered(t *testing.T) {
 	inWorlds(t, allWorlds, func(t *testing.T, w world) {
 		var j journal

@@ -24,7 +24,7 @@ func alternates(t *testing.T, edges []string) {
 	}
 }
 
-// Seeds 2b, measured: the predecessor's high mark practically never fired.
+// POE's high mark practically never fires.
 func TestMarks_Alternate(t *testing.T) {
 	inWorlds(t, allWorlds, func(t *testing.T, w world) {
 		const rounds = 10

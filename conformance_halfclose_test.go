@@ -12,7 +12,7 @@ import (
 	"github.com/hythe-go/hythe/codec"
 )
 
-// Seeds 2b, measured: a client's FIN discarded its answers.
+// POE's server discards the answers to a client that has half-closed.
 func TestHalfClose_AllAnswers(t *testing.T) {
 	tests := []struct {
 		name     string

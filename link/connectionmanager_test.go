@@ -13,7 +13,7 @@ import (
 
 // It told subscribers that they had been disconnected who had never been
 // connected.
-func TestSeed_FailedFirstAttemptIsNoDisconnection(t *testing.T) {
+func TestConnectionManager_FailedFirstAttemptIsNoDisconnection(t *testing.T) {
 	bubble(t, func(t *testing.T, l *Link[*fake], p *peer) {
 		p.set("*", errDown)
 		var d diary
@@ -28,7 +28,7 @@ func TestSeed_FailedFirstAttemptIsNoDisconnection(t *testing.T) {
 
 // A connection that was made at once was killed when the attempt's time had
 // passed.
-func TestSeed_AttemptTimerDoesNotKillTheConnection(t *testing.T) {
+func TestConnectionManager_AttemptTimerDoesNotKillTheConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, l *Link[*fake], p *peer) {
 		l.Timeout = time.Second
 		c := mustGet(t, l)
@@ -41,7 +41,7 @@ func TestSeed_AttemptTimerDoesNotKillTheConnection(t *testing.T) {
 
 // Telling of a loss read a lazy attribute that made a new connection, and so on
 // without end.
-func TestSeed_TellingOfALossMakesNoConnection(t *testing.T) {
+func TestConnectionManager_TellingOfALossMakesNoConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, l *Link[*fake], p *peer) {
 		told := 0
 		l.Subscribe(&Funcs[*fake]{OnDisconnected: func(error) {
@@ -67,7 +67,7 @@ func TestSeed_TellingOfALossMakesNoConnection(t *testing.T) {
 
 // A subscriber that died took the delivery to all later ones with it, and left
 // the state half changed.
-func TestSeed_PanickingSubscriberStopsNobody(t *testing.T) {
+func TestConnectionManager_PanickingSubscriberStopsNobody(t *testing.T) {
 	bubble(t, func(t *testing.T, l *Link[*fake], p *peer) {
 		panics := 0
 		l.Observer = func(ev Event) {
@@ -98,7 +98,7 @@ func TestSeed_PanickingSubscriberStopsNobody(t *testing.T) {
 }
 
 // Whoever subscribed twice was told twice.
-func TestSeed_SubscribedTwiceIsToldOnce(t *testing.T) {
+func TestConnectionManager_SubscribedTwiceIsToldOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, l *Link[*fake], p *peer) {
 		var d diary
 		cancel1 := l.Subscribe(&d)
@@ -116,7 +116,7 @@ func TestSeed_SubscribedTwiceIsToldOnce(t *testing.T) {
 }
 
 // A loss that was reported twice was told twice.
-func TestSeed_ReportedTwiceIsToldOnce(t *testing.T) {
+func TestConnectionManager_ReportedTwiceIsToldOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, l *Link[*fake], p *peer) {
 		var d diary
 		l.Subscribe(&d)
@@ -136,16 +136,16 @@ func TestSeed_ReportedTwiceIsToldOnce(t *testing.T) {
 }
 
 // A connection that failed while it was built again was the last one ever.
-func TestSeed_PanickingDialIsTriedAgain(t *testing.T) {
+func TestConnectionManager_PanickingDialIsTriedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, l *Link[*fake], p *peer) {
 		l.Dial = dialsThat(p, func() { panic("no") })
 		mustGet(t, l)
 	})
 }
 
-// The pauses are the seed's if that is wanted: 30 s for an attempt, 2 s between
+// The pauses are ConnectionManager's if that is wanted: 30 s for an attempt, 2 s between
 // them.
-func TestSeed_FixedPause(t *testing.T) {
+func TestConnectionManager_FixedPause(t *testing.T) {
 	bubble(t, func(t *testing.T, l *Link[*fake], p *peer) {
 		l.Backoff.Fixed = true
 		p.set("*", errDown)
