@@ -214,8 +214,31 @@ func TestIdle_MooredByTheServersClockOthersByIdleTimeout(t *testing.T) {
 	}
 }
 
-// Each client lets its connection be moored before every request. With HYTHE_SOAK
-// set they do it 100,000 times.
+// wakes counts how often a connection was woken by its client.
+type wakes struct {
+	hythe.Protocol
+	n *atomic.Int64
+}
+
+func countWakes(s hythe.Service, n *atomic.Int64) hythe.Service {
+	return hythe.ServiceFunc(func(st *hythe.Stream) (hythe.Protocol, error) {
+		p, err := s.Open(st)
+		return wakes{p, n}, err
+	})
+}
+
+func (w wakes) Input(src []byte, eof bool) (int, error) {
+	if len(src) > 0 {
+		w.n.Add(1)
+	}
+	return w.Protocol.Input(src, eof)
+}
+
+func (w wakes) Draining()           { w.Protocol.(interface{ Draining() }).Draining() }
+func (w wakes) Closed(reason error) { w.Protocol.(interface{ Closed(error) }).Closed(reason) }
+
+// Each client lets its connection be moored before most of its requests. With
+// HYTHE_SOAK set they are woken 100,000 times.
 func TestMooring_SoakLosesNoAnswer(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		t.Run(map[bool]string{false: "clear", true: "TLS"}[secure], func(t *testing.T) {
@@ -223,12 +246,12 @@ func TestMooring_SoakLosesNoAnswer(t *testing.T) {
 			if os.Getenv("HYTHE_SOAK") != "" {
 				enough, end = 50_000, time.Now().Add(time.Hour)
 			}
-			srv := &hythe.Server{Service: &httpd.Server{Handler: echo, MoorAfter: time.Millisecond}}
+			var woken, asked atomic.Int64
+			srv := &hythe.Server{Service: countWakes(&httpd.Server{Handler: echo, MoorAfter: 300 * time.Microsecond}, &woken)}
 			if secure {
 				srv.TLS = httpd.TLSConfig(testTLS(t))
 			}
 			at := startServer(t, srv)
-			var asked atomic.Int64
 			var clients sync.WaitGroup
 			for i := range 50 {
 				clients.Go(func() {
@@ -242,7 +265,8 @@ func TestMooring_SoakLosesNoAnswer(t *testing.T) {
 						nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
 					}
 					r := bufio.NewReader(nc)
-					for n := 0; time.Now().Before(end) && asked.Add(1) <= enough; n++ {
+					for n := 0; time.Now().Before(end) && woken.Load() < enough; n++ {
+						asked.Add(1)
 						nc.SetDeadline(time.Now().Add(patience))
 						body := strings.Repeat("\r\n", n%3)
 						req := fmt.Sprintf("POST /%d/%d HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", i, n, len(body), body)
@@ -267,7 +291,30 @@ func TestMooring_SoakLosesNoAnswer(t *testing.T) {
 				})
 			}
 			clients.Wait()
-			t.Logf("%d requests", asked.Load())
+			t.Logf("%d requests, %d of them woke a connection", asked.Load(), woken.Load())
+			if woken.Load() < asked.Load()/4 {
+				t.Error("hardly any connection was moored")
+			}
 		})
 	}
+}
+
+// A body that was waited for leaves no deadline behind that would keep the
+// connection from being moored.
+func TestMooring_BehindABodyThatCameLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var woken atomic.Int64
+		c := inMemory(t, &hythe.Server{Service: countWakes(&httpd.Server{Handler: echo}, &woken)})()
+		for n := range int64(3) {
+			c.send("POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+			time.Sleep(time.Second)
+			c.send("ab")
+			c.want(200, "/1 ab")
+			time.Sleep(time.Second)
+			if got := woken.Load(); got != n+1 {
+				t.Fatalf("a connection that was silent for a second before each of %d requests was woken %d times", n+1, got)
+			}
+		}
+		c.nc.Close()
+	})
 }

@@ -221,8 +221,11 @@ func (w *wire) early(d time.Duration) bool {
 		return false
 	}
 	if d < forever {
-		w.ours = now.Add(d)
-		w.apply(w.earlier(w.ours))
+		due := now.Add(d)
+		if w.idle.Load() {
+			w.ours = due
+		}
+		w.apply(w.earlier(due))
 	} else {
 		w.apply(w.asked)
 	}
@@ -279,7 +282,7 @@ func (w *wire) readIdle(b []byte) (int, error) {
 	after := w.c.srv.moorAfter()
 	w.mu.Lock()
 	drained := w.drained
-	if after < forever && !drained && (w.applied.IsZero() || w.past || w.applied == w.asked) {
+	if after < forever && !drained && (w.applied.IsZero() || w.past || w.applied != w.ours) {
 		w.ours = time.Now().Add(after)
 		w.apply(w.earlier(w.ours))
 		w.quiet = true // the whole of it is ahead
