@@ -306,13 +306,15 @@ func TestMooring_BehindABodyThatCameLate(t *testing.T) {
 		var woken atomic.Int64
 		c := inMemory(t, &hythe.Server{Service: countWakes(&httpd.Server{Handler: echo}, &woken)})()
 		for n := range int64(3) {
+			c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			c.want(200, "/ ")
 			c.send("POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
 			time.Sleep(time.Second)
 			c.send("ab")
 			c.want(200, "/1 ab")
 			time.Sleep(time.Second)
 			if got := woken.Load(); got != n+1 {
-				t.Fatalf("a connection that was silent for a second before each of %d requests was woken %d times", n+1, got)
+				t.Fatalf("a connection that was silent for a second %d times was woken %d times", n+1, got)
 			}
 		}
 		c.nc.Close()
