@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hythe-go/hythe/bench/internal/child"
 )
 
 // A generator is the clients of one slice. One goroutine does everything.
@@ -20,7 +22,10 @@ type generator struct {
 	family  int
 	epfd    int
 	clients []client
-	opened  int // connections ever
+	opened  int          // connections ever
+	unit    uint64       // bytes of a line, or of a request
+	request []byte       // nil: lines
+	answer  answerParser // of requests
 
 	began    int64 // the present flow
 	feeding  bool  // an answer is followed by another line
@@ -38,7 +43,8 @@ type generator struct {
 const lineBytes = 64
 
 // A client is one connection. What was sent and has not come back is kept in a
-// ring of depth lines.
+// ring of depth lines. A request counts as a line, and so do its bytes once its
+// answer has come.
 type client struct {
 	index  int
 	fd     int // 0: none
@@ -53,13 +59,17 @@ type client struct {
 	got    uint64 // bytes that came back, compared
 	ring   []byte
 	since  []int64 // by place in the ring: from when the line counts
+	part   []byte  // of an answer to a request
 
 	owed      int   // paced lines that wait for the last answer
 	owedSince int64 // when the first of them was due
 }
 
 func newGenerator(j *job) (*generator, error) {
-	g := &generator{job: j, progress: clock()}
+	g := &generator{job: j, progress: child.Clock(), unit: lineBytes}
+	if err := g.ask(); err != nil {
+		return nil, err
+	}
 	switch j.Network {
 	case "tcp":
 		a, err := netip.ParseAddrPort(j.Addr)
@@ -104,14 +114,19 @@ func (g *generator) open(i int) error {
 	c := &g.clients[i]
 	if c.ring == nil {
 		c.index, c.depth = i, uint64(g.job.Depth)
-		c.ring = make([]byte, c.depth*lineBytes)
 		c.since = make([]int64, c.depth)
-		for k := range c.ring {
-			c.ring[k] = 'a' + byte((k*7+k/lineBytes+i*3)%26)
+		if g.request != nil {
+			c.ring = bytes.Repeat(g.request, g.job.Depth)
+		} else {
+			c.ring = make([]byte, c.depth*lineBytes)
+			for k := range c.ring {
+				c.ring[k] = 'a' + byte((k*7+k/lineBytes+i*3)%26)
+			}
 		}
 	}
 	c.made, c.done, c.sent, c.got, c.owed, c.hup = 0, 0, 0, 0, 0, false
-	c.opened = clock()
+	c.part = c.part[:0]
+	c.opened = child.Clock()
 	fd, err := g.dial()
 	if err != nil {
 		return err
@@ -171,18 +186,21 @@ func (g *generator) send(c *client, n int, since int64) error {
 	const digits = "0123456789abcdef"
 	for range n {
 		at := c.made % c.depth
+		c.since[at] = since
+		c.made++
+		if g.request != nil {
+			continue
+		}
 		line := c.ring[at*lineBytes : (at+1)*lineBytes]
-		v := (c.made + 1) * 0x9e3779b97f4a7c15 // no two lines of a connection are alike
+		v := c.made * 0x9e3779b97f4a7c15 // no two lines of a connection are alike
 		for i := range 8 {
 			line[1+i] = digits[v>>(32+4*i)&15]
 		}
 		line[0] = '='
 		if c.blocks {
-			line[0] = napMark
+			line[0] = child.NapMark
 		}
 		line[lineBytes-1] = '\n'
-		c.since[at] = since
-		c.made++
 	}
 	g.waiting += n
 	return g.flush(c)
@@ -190,9 +208,9 @@ func (g *generator) send(c *client, n int, since int64) error {
 
 // flush gives the kernel what it takes.
 func (g *generator) flush(c *client) error {
-	for c.sent < c.made*lineBytes {
+	for c.sent < c.made*g.unit {
 		size := uint64(len(c.ring))
-		at, left := c.sent%size, c.made*lineBytes-c.sent
+		at, left := c.sent%size, c.made*g.unit-c.sent
 		var pieces [2]unix.Iovec
 		count := 1
 		pieces[0].Base = &c.ring[at]
@@ -237,20 +255,45 @@ func (g *generator) receive(c *client) (lines uint64, err error) {
 			err = errGone
 			break
 		}
-		if err := c.compare(g.buf[:n]); err != nil {
+		if err := g.take(c, g.buf[:n]); err != nil {
 			return 0, err
 		}
 		if int(n) < len(g.buf) && !c.hup {
 			break // that was all, and an event will tell of more
 		}
 	}
-	c.done = c.got / lineBytes
+	c.done = c.got / g.unit
 	lines = c.done - before
 	if lines > 0 {
 		g.waiting -= int(lines)
-		g.progress = clock()
+		g.progress = child.Clock()
 	}
 	return lines, err
+}
+
+// take takes what came: lines that are back, or answers.
+func (g *generator) take(c *client, b []byte) error {
+	if g.request == nil {
+		return c.compare(b)
+	}
+	if len(c.part) > 0 {
+		c.part = append(c.part, b...)
+		b = c.part
+	}
+	for len(b) > 0 {
+		n, err := g.answer(b)
+		if err != nil {
+			return fmt.Errorf("connection %d: answer %d: %w", c.index, c.done, err)
+		}
+		if n == 0 {
+			break
+		}
+		if b, c.got = b[n:], c.got+g.unit; c.got > c.sent {
+			return fmt.Errorf("connection %d: an answer came that was not asked for", c.index)
+		}
+	}
+	c.part = append(c.part[:0], b...) // to its beginning; they may overlap
+	return nil
 }
 
 // compare checks what came back.
@@ -282,7 +325,7 @@ func (g *generator) events(wait bool, ready func(*client) error) error {
 		n = 0
 	}
 	if n == 0 {
-		if clock()-g.progress > int64(patience) && g.waiting > 0 {
+		if child.Clock()-g.progress > int64(patience) && g.waiting > 0 {
 			return fmt.Errorf("nothing came for %v, and %d lines are not answered", patience, g.waiting)
 		}
 		if !wait {

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"time"
+
+	"github.com/hythe-go/hythe/bench/internal/child"
 )
 
 // A job is what the measuring process asks of the load generator: one slice.
@@ -15,6 +17,12 @@ type job struct {
 	Mode     string        // one of the constants below
 	Network  string        // of the server
 	Addr     string        // of the server
+	Protocol string        // what is sent: protocolHTTP, protocolFCGI; lines otherwise
+	Body     int           // bytes of a request's body; 0: none, and a greeting is the answer
+	Script   string        // protocolFCGI: SCRIPT_FILENAME
+	TLS      bool          // modeKeep
+	Sink     string        // modeRelay: where the lines arrive
+	Window   int           // modeRelay: how many lines may be on their way
 	Conns    int           // connections
 	Depth    int           // lines on their way on each connection; 0: one
 	Rate     float64       // modeEcho: lines a second of all together; 0: as many as there can be
@@ -29,6 +37,8 @@ const (
 	modeChurn = "churn"
 	modeIdle  = "idle"
 	modeDrain = "drain"
+	modeKeep  = "keep"  // as modeIdle, with an HTTP request in place of a line
+	modeRelay = "relay" // lines go in and arrive elsewhere
 )
 
 // An outcome is a message of the load generator. With a Stage it waits, doing
@@ -44,6 +54,7 @@ type outcome struct {
 	IdleClosed    int64         // modeDrain: when the last idle connection was closed, by clock
 	LastAnswer    int64         // modeDrain: when the last answer came, by clock
 	Answers       int           // modeDrain
+	Twice         int64         // modeRelay: lines that arrived more than once
 }
 
 const (
@@ -81,6 +92,13 @@ func generate() error {
 
 func (j *job) run(stage func(string) error) (result outcome, err error) {
 	j.Depth = max(j.Depth, 1)
+	switch j.Mode {
+	case modeKeep:
+		return result, j.keep(stage)
+	case modeRelay:
+		err = j.relay(&result, stage)
+		return result, err
+	}
 	g, err := newGenerator(j)
 	if err != nil {
 		return result, err
@@ -110,16 +128,16 @@ func (j *job) run(stage func(string) error) (result outcome, err error) {
 
 // measured calls run and notes what it took.
 func measured(result *outcome, run func() error) error {
-	before, err := cpuTime()
+	before, err := child.CPUTime()
 	if err != nil {
 		return err
 	}
-	start := clock()
+	start := child.Clock()
 	if err := run(); err != nil {
 		return err
 	}
-	result.Elapsed = time.Duration(clock() - start)
-	after, err := cpuTime()
+	result.Elapsed = time.Duration(child.Clock() - start)
+	after, err := child.CPUTime()
 	result.CPU = after - before
 	return err
 }
@@ -151,7 +169,7 @@ func (g *generator) echo(result *outcome, stage func(string) error) error {
 // too, and then waits for the answers on their way.
 func (g *generator) flow(during time.Duration, blockers int) error {
 	j := g.job
-	g.began = clock()
+	g.began = child.Clock()
 	g.lastLine = g.began
 	end := g.began + int64(during)
 	g.feeding = true
@@ -172,7 +190,7 @@ func (g *generator) flow(during time.Duration, blockers int) error {
 		pace = pacer{start: g.began, gap: 1e9 / j.Rate}
 	}
 	for {
-		now := clock()
+		now := child.Clock()
 		if g.feeding && now >= end {
 			g.feeding = false
 			for i := range g.clients { // a line that never went out has waited as well
@@ -224,7 +242,7 @@ func (g *generator) paced(p *pacer, now int64) error {
 			c.owed++
 			continue
 		}
-		if err := g.send(c, 1, clock()); err != nil {
+		if err := g.send(c, 1, child.Clock()); err != nil {
 			return err
 		}
 	}
@@ -239,7 +257,7 @@ func (g *generator) answered(c *client) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	now := clock()
+	now := child.Clock()
 	if !c.blocks {
 		for i := c.done - n; i < c.done; i++ {
 			g.latency.add(time.Duration(now - c.since[i%c.depth]))
@@ -265,7 +283,7 @@ func (g *generator) churn(result *outcome, stage func(string) error) error {
 	g.clients = make([]client, g.job.Conns)
 	run := func(during time.Duration) error {
 		g.feeding = true
-		end := clock() + int64(during)
+		end := child.Clock() + int64(during)
 		for i := range g.clients {
 			if err := g.open(i); err != nil {
 				return err
@@ -275,7 +293,7 @@ func (g *generator) churn(result *outcome, stage func(string) error) error {
 			}
 		}
 		for g.waiting > 0 {
-			if g.feeding && clock() >= end {
+			if g.feeding && child.Clock() >= end {
 				g.feeding = false
 			}
 			if err := g.events(true, g.churned); err != nil {
@@ -308,7 +326,7 @@ func (g *generator) churned(c *client) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	g.latency.add(time.Duration(clock() - c.opened))
+	g.latency.add(time.Duration(child.Clock() - c.opened))
 	g.lines++
 	i := c.index
 	g.hangUp(c)
@@ -351,7 +369,7 @@ func (g *generator) connectAndEcho(n int) error {
 			if err := g.open(done); err != nil {
 				return err
 			}
-			if err := g.send(&g.clients[done], 1, clock()); err != nil {
+			if err := g.send(&g.clients[done], 1, child.Clock()); err != nil {
 				return err
 			}
 		}
@@ -376,7 +394,7 @@ func (g *generator) drain(result *outcome, stage func(string) error) error {
 	for i := range g.job.Busy {
 		c := &g.clients[i]
 		c.blocks = true
-		if err := g.send(c, 1, clock()); err != nil {
+		if err := g.send(c, 1, child.Clock()); err != nil {
 			return err
 		}
 	}
@@ -392,7 +410,7 @@ func (g *generator) drain(result *outcome, stage func(string) error) error {
 			}
 			n, err := g.receive(c)
 			if n > 0 {
-				result.LastAnswer = clock()
+				result.LastAnswer = child.Clock()
 				result.Answers++
 			}
 			switch {
@@ -401,7 +419,7 @@ func (g *generator) drain(result *outcome, stage func(string) error) error {
 			case c.made > c.done:
 				return errors.New("the server closed a connection to which it owed an answer")
 			case !c.blocks:
-				result.IdleClosed = clock() // closing our end can wait
+				result.IdleClosed = child.Clock() // closing our end can wait
 			default:
 				g.hangUp(c)
 			}

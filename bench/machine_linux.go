@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -11,39 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// clock is the time in nanoseconds on a clock that all processes of the machine
-// share.
-func clock() int64 {
-	var t unix.Timespec
-	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // cannot fail for this clock
-	return t.Nano()
-}
-
-// cpuTime is what the process has used so far, all its threads together.
-func cpuTime() (time.Duration, error) {
-	var ru unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
-		return 0, os.NewSyscallError("getrusage", err)
-	}
-	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano()), nil
-}
-
-// residentBytes is the process's resident memory.
-func residentBytes() (int64, error) {
-	f, err := os.Open("/proc/self/smaps_rollup") // exact, where /proc/self/statm is not
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if v, ok := strings.CutPrefix(s.Text(), "Rss:"); ok {
-			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(v, "kB")), 10, 64)
-			return kb << 10, err
-		}
-	}
-	return 0, fmt.Errorf("no Rss in /proc/self/smaps_rollup")
-}
 
 // machineTime is what all processes together have used of all processors, to
 // about ten milliseconds. It is 0 where the kernel does not tell.
@@ -87,6 +52,19 @@ func descriptors() int {
 		return 1024
 	}
 	return int(min(r.Cur, 1<<20))
+}
+
+// slabBytes is the memory of the kernel's own objects, which sockets are; 0 where
+// the kernel does not tell.
+func slabBytes() int64 {
+	b, _ := os.ReadFile("/proc/meminfo")
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "Slab:"); ok {
+			kb, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
+			return kb << 10
+		}
+	}
+	return 0
 }
 
 func kernel() string {

@@ -8,13 +8,13 @@ import (
 	"github.com/hythe-go/hythe/internal/leaktest"
 )
 
-// child is what the process does instead of testing if its first argument says
+// children is what the process does instead of testing if its first argument says
 // so; see main_linux_test.go.
-var child = map[string]func([]string) error{}
+var children = map[string]func([]string) error{}
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
-		if run := child[os.Args[1]]; run != nil {
+		if run := children[os.Args[1]]; run != nil {
 			if err := run(os.Args[1:]); err != nil {
 				fmt.Fprintln(os.Stderr, "bench:", err)
 				os.Exit(1)

@@ -11,9 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hythe-go/hythe/bench/internal/child"
 )
 
-// A process is this program, run again.
+// A process is this program, run again, or the one with the peers.
 type process struct {
 	what string
 	cmd  *exec.Cmd
@@ -22,14 +24,11 @@ type process struct {
 	dec  *json.Decoder
 }
 
-// startProcess runs this program with the given arguments, on the given
-// processors if there are any. It ends with ctx, or by stop.
-func startProcess(ctx context.Context, cpus []int, args ...string) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	argv := append([]string{self}, args...)
+// startProcess runs a program, this one or one that speaks like it, with the
+// given arguments, on the given processors if there are any. Its standard error
+// goes to complaints. It ends with ctx, or by stop.
+func startProcess(ctx context.Context, cpus []int, complaints io.Writer, program string, args ...string) (*process, error) {
+	argv := append([]string{program}, args...)
 	if len(cpus) > 0 {
 		list := make([]string, len(cpus))
 		for i, c := range cpus {
@@ -38,8 +37,9 @@ func startProcess(ctx context.Context, cpus []int, args ...string) (*process, er
 		argv = append([]string{"taskset", "-c", strings.Join(list, ",")}, argv...)
 	}
 	p := &process{what: strings.Join(args, " "), cmd: exec.CommandContext(ctx, argv[0], argv[1:]...)}
-	p.cmd.Stderr = os.Stderr
+	p.cmd.Stderr = complaints
 	p.cmd.WaitDelay = time.Second
+	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -91,24 +91,35 @@ type server struct {
 	*process
 	name      string
 	tcp, unix string
-	socket    string
+	sink      string // where a relay delivers to
+	script    string // what FastCGI requests say
 }
 
-// startServer starts the named server.
-func (b *bench) startServer(name string) (*server, error) {
-	b.sockets++
-	socket := filepath.Join(b.dir, strconv.Itoa(b.sockets)+".sock")
-	p, err := startProcess(b.ctx, b.serverCPUs, "serve", "-nap", b.nap.String(), "-socket", socket, name)
+// startServer starts the named server, with what the options say besides.
+func (b *bench) startServer(name string, o child.Options) (*server, error) {
+	return b.startServerWith(name, o, os.Stderr)
+}
+
+// startServerWith is startServer with another place for what the server says to
+// standard error.
+func (b *bench) startServerWith(name string, o child.Options, complaints io.Writer) (*server, error) {
+	has := b.provide(name)
+	if has.err != nil {
+		return nil, has.err
+	}
+	o.Name, o.Program, o.Nap = name, has.program, b.nap
+	o.Socket = filepath.Join(b.dir, strconv.Itoa(int(b.sockets.Add(1)))+".sock")
+	p, err := startProcess(b.ctx, b.serverCPUs, complaints, has.self, append([]string{"serve"}, o.Arguments()...)...)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{process: p, name: name, socket: socket}
-	var hello reply
+	s := &server{process: p, name: name, script: scriptPath(o.Socket)}
+	var hello child.Reply
 	if err := s.hear(&hello, replyTime); err != nil {
 		s.stop()
 		return nil, err
 	}
-	s.tcp, s.unix = hello.TCP, hello.Unix
+	s.tcp, s.unix, s.sink = hello.TCP, hello.Unix, hello.Sink
 	return s, nil
 }
 
@@ -116,8 +127,8 @@ func (b *bench) startServer(name string) (*server, error) {
 const replyTime = 20 * time.Second
 
 // ask has the server do something.
-func (s *server) ask(what string, path ...string) (a reply, err error) {
-	if err := s.tell(request{Do: what, Path: strings.Join(path, "")}); err != nil {
+func (s *server) ask(what string, path ...string) (a child.Reply, err error) {
+	if err := s.tell(child.Request{Do: what, Path: strings.Join(path, "")}); err != nil {
 		return a, err
 	}
 	if err := s.hear(&a, replyTime); err != nil {
@@ -135,7 +146,11 @@ type generatorProcess struct {
 }
 
 func (b *bench) startGenerator() (*generatorProcess, error) {
-	p, err := startProcess(b.ctx, b.loadCPUs, "load")
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p, err := startProcess(b.ctx, b.loadCPUs, os.Stderr, self, "load")
 	return &generatorProcess{p}, err
 }
 

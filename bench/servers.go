@@ -3,13 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
-	"fmt"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/hythe-go/hythe"
+	"github.com/hythe-go/hythe/bench/internal/child"
 	"github.com/hythe-go/hythe/codec"
 )
 
@@ -22,15 +20,39 @@ const (
 	goroutineServer = "hythe goroutines" // event form, borrowed bytes, Server.Goroutines
 	standardServer  = "standard loop"    // net and bufio
 	copyServer      = "copy loop"        // net alone: bytes, no lines
+
+	gnetServer    = "gnet"
+	netpollServer = "netpoll"
+	nbioServer    = "nbio"
 )
 
-// napMark begins a line whose handler sleeps before it answers.
-const napMark = '!'
+// Those that speak FastCGI, HTTP, or pass lines on.
+const (
+	fcgiServer    = "hythe fcgi"
+	goFcgiServer  = "net/http/fcgi"
+	libfcgiServer = "libfcgi" // in C, 64 threads
+	phpServer     = "php-fpm" // 32 processes
 
-// heed sleeps if the line asks for it.
+	httpdServer     = "hythe httpd"
+	netHTTPServer   = "net/http"
+	clockedServer   = "net/http with clocks" // its four time-outs are set
+	fasthttpServer  = "fasthttp"
+	relayServer     = "hythe relay"           // durable: synced to disk before it is passed on
+	rsyslogSynced   = "rsyslog, synced queue" // durable
+	rsyslogDisk     = "rsyslog, disk queue"   // kept by the kernel, not synced
+	rsyslogInMemory = "rsyslog, memory"       // on disk only when it comes to too much
+)
+
+// heed does what a line asks for: sleep, or panic.
 func heed[T string | []byte](line T, nap time.Duration) {
-	if len(line) > 0 && line[0] == napMark {
+	if len(line) == 0 {
+		return
+	}
+	switch line[0] {
+	case child.NapMark:
 		time.Sleep(nap)
+	case child.PanicMark:
+		panic("a handler panics")
 	}
 }
 
@@ -123,55 +145,5 @@ func serveOn(l net.Listener, handle func(net.Conn)) error {
 	}
 }
 
-// A running server. drain is nil where there is no such thing.
-type running struct {
-	addrs []net.Addr // as the endpoints were given
-	drain func(context.Context) (hythe.Report, error)
-}
-
-// launch starts the named server on a TCP port of its own and on a Unix socket.
-// It serves until the process ends.
-func launch(name string, nap time.Duration, socket string) (*running, error) {
-	if srv := newHythe(name, nap); srv != nil {
-		addrs := make(chan net.Addr, 2)
-		failed := make(chan error, 1)
-		srv.OnListen = func(a net.Addr) { addrs <- a }
-		go func() { failed <- srv.ListenAndServe(context.Background(), "tcp://127.0.0.1:0", "unix://"+socket) }()
-		r := &running{drain: srv.Drain}
-		for range cap(addrs) {
-			select {
-			case a := <-addrs:
-				r.addrs = append(r.addrs, a)
-			case err := <-failed:
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-		}
-		return r, nil
-	}
-	var handle func(net.Conn)
-	switch name {
-	case standardServer:
-		handle = func(c net.Conn) { standardLoop(c, nap) }
-	case copyServer:
-		handle = copyLoop
-	default:
-		return nil, fmt.Errorf("there is no server %q", name)
-	}
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	unix, err2 := net.Listen("unix", socket)
-	if err := errors.Join(err, err2); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	go serveOn(tcp, handle)
-	go serveOn(unix, handle)
-	return &running{addrs: []net.Addr{tcp.Addr(), unix.Addr()}}, nil
-}
-
-// addr returns the address on a network, "tcp" or "unix".
-func (srv *running) addr(network string) string {
-	i := slices.IndexFunc(srv.addrs, func(a net.Addr) bool { return a.Network() == network })
-	if i < 0 {
-		return ""
-	}
-	return srv.addrs[i].String()
-}
+// peers are the servers that are neither hythe's nor the standard library's.
+var peers = []string{gnetServer, netpollServer, nbioServer, fasthttpServer, libfcgiServer, phpServer, rsyslogSynced, rsyslogDisk, rsyslogInMemory}

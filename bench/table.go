@@ -47,6 +47,18 @@ type topic struct {
 type results struct {
 	*topic
 	rounds []map[string]sample // by server
+	left   map[string]error    // servers that were left out, and why
+	notes  []string
+}
+
+// leaveOut has a server be left out from now on.
+func (r *results) leaveOut(server string, why error) {
+	if r.left == nil {
+		r.left = make(map[string]error)
+	}
+	r.left[server] = why
+	text, _, _ := strings.Cut(why.Error(), "\n")
+	r.notes = append(r.notes, server+" is left out: "+text)
 }
 
 // values returns a server's values of a metric, one for each round, or their
@@ -163,6 +175,9 @@ func (r *results) table() [][]string {
 func (r *results) verdicts() (lines []string) {
 	for _, g := range r.goals {
 		v := median(r.values(g.server, g.metric, g.over))
+		if math.IsNaN(v) {
+			continue // one of the two was not measured
+		}
 		sign, want, met := "≤", g.atMost, v <= g.atMost
 		if g.atLeast != 0 {
 			sign, want, met = "≥", g.atLeast, v >= g.atLeast
@@ -176,6 +191,38 @@ func (r *results) verdicts() (lines []string) {
 			what += " ÷ " + g.over + "'s"
 		}
 		lines = append(lines, fmt.Sprintf("goal %s: %s: %s %s %g, measured %.3g", verdict, g.server, what, sign, want, v))
+	}
+	return lines
+}
+
+// lessIsBetter says so of the metrics by which servers are compared.
+var lessIsBetter = map[string]bool{"cpu": true, "rss": true, "collected": true, "p99": true, "rate": false, "mb": true}
+
+// behind returns a sentence for each metric in which other servers are better,
+// by more than 3 %, than the first of ours, which has the table's first row.
+func (r *results) behind() (lines []string) {
+	if len(r.servers) == 0 || !strings.HasPrefix(r.servers[0], "hythe") {
+		return nil
+	}
+	ours := r.servers[0]
+	for _, c := range r.columns {
+		less, known := lessIsBetter[c.metric]
+		if !known || c.over != "" {
+			continue
+		}
+		var better []string
+		for _, other := range r.servers[1:] {
+			v := median(r.values(other, c.metric, ours))
+			if other == copyServer || strings.HasPrefix(other, "hythe") || math.IsNaN(v) {
+				continue
+			}
+			if less && v < 0.97 || !less && v > 1.03 {
+				better = append(better, fmt.Sprintf("%s %.2f", other, v))
+			}
+		}
+		if len(better) > 0 {
+			lines = append(lines, fmt.Sprintf("%s: %s, in units of %s's: %s", r.name, c.head, ours, strings.Join(better, "; ")))
+		}
 	}
 	return lines
 }
@@ -215,6 +262,9 @@ func (r *results) write(to io.Writer, markdown, goals bool) error {
 		for _, g := range r.verdicts() {
 			fmt.Fprintf(w, "%s%s\n", mark, g)
 		}
+	}
+	for _, note := range r.notes {
+		fmt.Fprintf(w, "%s%s\n", mark, note)
 	}
 	if bad, all := r.disturbedSlices(); bad > 0 {
 		fmt.Fprintf(w, "%sduring %d of %d slices others used more than %g of a processor\n", mark, bad, all, disturbed)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -94,6 +95,60 @@ some: Something
   base    6.0                 1
 
 during 1 of 8 slices others used more than 0.3 of a processor
+`
+	if got := out.String(); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+// What others do better is told, whichever way better is, and only that.
+func TestBehind(t *testing.T) {
+	r := &results{
+		topic: &topic{
+			name:    "some",
+			servers: []string{"hythe", "quick", "same", copyServer, "gone"},
+			columns: []column{{head: "CPU", metric: "cpu"}, {head: "ratio", metric: "cpu", over: "same"}, {head: "lines/s", metric: "rate"}, {head: "connections", metric: "conns"}},
+		},
+		rounds: []map[string]sample{
+			{"hythe": {"cpu": 4, "rate": 9, "conns": 1}, "quick": {"cpu": 2, "rate": 18, "conns": 2}, "same": {"cpu": 4.1, "rate": 8.9}, copyServer: {"cpu": 1}},
+			{"hythe": {"cpu": 8, "rate": 9, "conns": 1}, "quick": {"cpu": 4, "rate": 9, "conns": 2}, "same": {"cpu": 8, "rate": 9.1}, copyServer: {"cpu": 1}},
+		},
+	}
+	got := strings.Join(r.behind(), "\n")
+	if want := "some: CPU, in units of hythe's: quick 0.50\nsome: lines/s, in units of hythe's: quick 1.50"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	r.topic.servers = []string{"quick", "hythe"}
+	if got := r.behind(); got != nil {
+		t.Errorf("the first is not ours: got %q", got)
+	}
+}
+
+// A goal with a peer that was not measured is neither met nor missed, and a table
+// says who was left out and why.
+func TestLeaveOut(t *testing.T) {
+	r := &results{
+		topic: &topic{
+			name: "some", title: "Something",
+			servers: []string{"a"},
+			columns: []column{{head: "CPU", metric: "cpu"}, {head: "ratio", metric: "cpu", over: "peer"}},
+			goals:   []goal{{server: "a", metric: "cpu", what: "CPU", over: "peer", atMost: 1}},
+		},
+		rounds: []map[string]sample{{"a": {"cpu": 4}}},
+	}
+	r.leaveOut("peer", errors.New("it is not there\nat all"))
+	var out strings.Builder
+	if err := r.write(&out, true, true); err != nil {
+		t.Fatal(err)
+	}
+	const want = `
+### some: Something
+
+| server | CPU | ratio |
+|---|--:|--:|
+| a | 4 | - |
+
+- peer is left out: it is not there
 `
 	if got := out.String(); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
