@@ -3,6 +3,7 @@ package hythe_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -353,6 +354,31 @@ func TestDisconnected_ExactlyOnce(t *testing.T) {
 			if connected[id] != disconnected[id] || connected[id] > 1 || closed[id] != 1 {
 				t.Errorf("connection %d: connected %d, disconnected %d, closed %d", id, connected[id], disconnected[id], closed[id])
 			}
+		}
+	})
+}
+
+// What Reset does is told from an end in peace, also when nothing waited to be sent.
+func TestReset_IsTold(t *testing.T) {
+	inWorlds(t, []world{tcpWorld, netWorld, memWorld, tlsWorld}, func(t *testing.T, w world) {
+		h := w.serve(t, func(c *lines) *hooks {
+			return &hooks{input: func(c *lines, in string) error {
+				if in == "more" { // than the kernel takes
+					for range 1000 {
+						c.TrySend(strings.Repeat("x", 10_000))
+					}
+				}
+				c.Reset()
+				return nil
+			}}
+		})
+		for _, what := range []string{"none\n", "more\n"} {
+			p := h.dial()
+			p.send(what)
+			if _, err := io.Copy(io.Discard, p.r); !isReset(err) {
+				t.Errorf("%q: the client's input ended with %v", what, err)
+			}
+			h.wantEnd(hythe.Closed)
 		}
 	})
 }

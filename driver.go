@@ -26,6 +26,11 @@ type driver interface {
 	// in it; the descriptor stays taken. Stream.mu is held.
 	abort()
 
+	// reset is called before abort to have what the kernel has not sent
+	// discarded, and the peer told by a reset, where there is such a thing.
+	// Stream.mu is held.
+	reset()
+
 	// close gives the descriptor up. Turn only, Stream.mu is held.
 	close()
 

@@ -151,6 +151,8 @@ func (d *loopDriver) abort() {
 	}
 }
 
+func (d *loopDriver) reset() { d.node.Reset() }
+
 func (d *loopDriver) close() {
 	if nc := d.netConn(); nc != nil {
 		d.node.Remove()

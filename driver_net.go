@@ -414,6 +414,23 @@ func (d *netDriver) abort() {
 	d.rawConn().Close()
 }
 
+func (d *netDriver) reset() {
+	for nc := d.rawConn(); nc != nil; {
+		switch c := nc.(type) {
+		case interface{ SetLinger(sec int) error }:
+			c.SetLinger(0)
+			return
+		case interface{ Reset() }:
+			c.Reset()
+			return
+		case interface{ NetConn() net.Conn }:
+			nc = c.NetConn()
+		default:
+			return
+		}
+	}
+}
+
 // rawConn is the connection below TLS.
 func (d *netDriver) rawConn() net.Conn {
 	if t, ok := d.nc.(*tls.Conn); ok {

@@ -157,6 +157,7 @@ func (noDriver) read([]byte) (int, error)  { return 0, io.EOF }
 func (noDriver) push(*worker)              {}
 func (noDriver) closeWrite()               {}
 func (noDriver) abort()                    {}
+func (noDriver) reset()                    {}
 func (noDriver) close()                    {}
 func (noDriver) schedule()                 {}
 func (noDriver) arm(int64)                 {}

@@ -328,6 +328,17 @@ func (s *Stream) Close() error {
 	return nil
 }
 
+// Reset is Close that the peer can tell from an end in peace: what the kernel has
+// not sent is discarded, and TCP says so by a reset. The reason is Closed.
+func (s *Stream) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.out.dead {
+		s.d.reset()
+		s.cutLocked(Closed, nil)
+	}
+}
+
 // CloseWrite flushes what was sent and then tells the peer that nothing more
 // will come; input goes on. It returns at once. Nothing can be sent after it.
 func (s *Stream) CloseWrite() error {

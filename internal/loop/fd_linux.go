@@ -84,6 +84,14 @@ func (n *Node) CloseWrite() error {
 // up, which a turn may be using.
 func (n *Node) Abort() { unix.Shutdown(n.fd, unix.SHUT_RDWR) }
 
+// Reset ends the connection in both directions, as Abort does, with what the
+// kernel has not sent, and TCP tells the peer by a reset: connecting to no address
+// does that, connect(2).
+func (n *Node) Reset() {
+	none := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+	unix.Syscall(unix.SYS_CONNECT, uintptr(n.fd), uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none))
+}
+
 // Gone asks the kernel whether the connection is over in both directions, and
 // whether the peer has finished sending.
 func (n *Node) Gone() (hangup, peerDone bool) {

@@ -32,6 +32,7 @@ func (*Node) Read([]byte) (int, error)  { return 0, ErrUnsupported }
 func (*Node) Write([]byte) (int, error) { return 0, ErrUnsupported }
 func (*Node) CloseWrite() error         { return ErrUnsupported }
 func (*Node) Abort()                    {}
+func (*Node) Reset()                    {}
 func (*Node) Gone() (bool, bool)        { return false, false }
 func (*Node) FD() int                   { return -1 }
 
