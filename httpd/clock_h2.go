@@ -25,6 +25,8 @@ type writer2 struct {
 	body body2
 	pace pace // who writes only
 
+	begun bool // something was written. Who writes only
+
 	mu      sync.Mutex
 	timer   *time.Timer // nil: nothing is bounded. Guarded by mu
 	reading time.Time   // since when the handler waits for the body; zero: it does not. Guarded by mu
@@ -144,6 +146,11 @@ func (w *writer2) Push(target string, opts *http.PushOptions) error {
 	return w.ResponseWriter.(http.Pusher).Push(target, opts)
 }
 
+func (w *writer2) WriteHeader(status int) {
+	w.begun = w.begun || status >= 200
+	w.ResponseWriter.WriteHeader(status)
+}
+
 // Write writes b in pieces, so that progress is seen after each.
 func (w *writer2) Write(b []byte) (n int, err error) {
 	for {
@@ -159,6 +166,7 @@ func (w *writer2) Write(b []byte) (n int, err error) {
 // waiting does what may wait for the client to take something.
 func (w *writer2) waiting(write func() (int, error)) (int, error) {
 	began := time.Now()
+	w.begun = true
 	w.mu.Lock()
 	cut := w.cut
 	w.writing = began

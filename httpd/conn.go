@@ -41,6 +41,7 @@ type conn struct {
 
 	draining chan struct{} // closed by Draining; made when it is asked for. Guarded by mu
 	drains   bool          // Guarded by mu
+	isOver   bool          // Closed was called. Guarded by mu
 }
 
 // Open makes the Server a [hythe.Service].
@@ -183,14 +184,18 @@ func (c *conn) whenDraining() <-chan struct{} {
 	return c.draining
 }
 
+// isDraining reports whether the server drains, and the connection has not ended.
 func (c *conn) isDraining() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.drains
+	return c.drains && !c.isOver
 }
 
 // Closed is the connection's last call.
 func (c *conn) Closed(reason error) {
+	c.mu.Lock()
+	c.isOver = true
+	c.mu.Unlock()
 	if _, out := c.tellDraining(); out != nil {
 		out.over(reason)
 	}
@@ -267,19 +272,6 @@ func (c *Conn) OnClose(f func(reason error)) (remove func() bool) { return c.c.s
 // Abort ends the connection now, without an answer. Everything that is under way
 // on it is lost. The reason is Closed.
 func (c *Conn) Abort() { c.c.st.Close() }
-
-// reset is Abort that the peer can tell from an end.
-func (c *conn) reset() {
-	c.mu.Lock()
-	w := c.wire
-	c.mu.Unlock()
-	if w != nil {
-		if raw, err := w.SyscallConn(); err == nil {
-			raw.Control(discardUnsent)
-		}
-	}
-	c.st.Close()
-}
 
 // CloseAfter has the connection end with the answer to its next request. A
 // handler that wants it to end with its own answer sets Connection: close.

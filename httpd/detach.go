@@ -19,9 +19,9 @@ type Out struct {
 	stream  *stream2 // of HTTP/2; nil: HTTP/1, on the connection itself
 	chunked bool
 
-	writing sync.Mutex // keeps the parts of a chunk together
-
 	mu        sync.Mutex
+	writing   bool       // somebody sends the parts of a chunk. Guarded by mu
+	written   *sync.Cond // made by the first who waits for writing. Guarded by mu
 	onFlushed func(*Out) // guarded by mu
 	ended     func()     // called by over. Guarded by mu
 	bytes     int64      // guarded by mu
@@ -33,7 +33,8 @@ type Out struct {
 }
 
 // ErrDetached means that an answer cannot be detached: something of it was
-// written already, or the request is not one of a Server's.
+// written already, it is one to a HEAD request, or the request is not one of a
+// Server's. Over HTTP/1 an answer that had begun is cut off.
 var ErrDetached = errors.New("httpd: cannot detach this answer")
 
 // Detach sends the answer's header, with status 200, and lets the handler return
@@ -49,11 +50,20 @@ func Detach(w http.ResponseWriter, r *http.Request) (*Out, error) {
 	if !ok {
 		return nil, ErrDetached
 	}
-	o := &Out{c: c, done: make(chan struct{})}
-	if slot, ok := r.Context().Value(slotKey{}).(*detachSlot); ok {
-		return o, slot.detach(o, w, r)
+	if r.Method == http.MethodHead {
+		return nil, ErrDetached
 	}
-	return o, o.takeOver(w, r)
+	o := &Out{c: c, done: make(chan struct{})}
+	var err error
+	if slot, ok := r.Context().Value(slotKey{}).(*detachSlot); ok {
+		err = slot.detach(o, w, r)
+	} else {
+		err = o.takeOver(w, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
 }
 
 // takeOver makes the connection the answer's.
@@ -62,13 +72,20 @@ func (o *Out) takeOver(w http.ResponseWriter, r *http.Request) error {
 	c.mu.Lock()
 	wire := c.wire
 	c.mu.Unlock()
-	if wire == nil || r.Method == http.MethodHead {
+	if wire == nil {
 		return ErrDetached
 	}
 	o.chunked = r.ProtoAtLeast(1, 1)
 	header := w.Header().Clone()
-	if _, _, err := http.NewResponseController(w).Hijack(); err != nil {
+	_, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDetached, err)
+	}
+	release := c.st.Hold() // until it is known whether to end it
+	defer release()
+	if buf.Writer.Buffered() > 0 || wire.begun.Load() {
+		c.st.Reset()
+		return ErrDetached
 	}
 	header.Del("Content-Length")
 	header.Set("Connection", "close")
@@ -158,11 +175,11 @@ func (o *Out) TryWrite(b []byte) bool {
 			return false
 		}
 	} else {
-		if !o.writing.TryLock() {
+		if !o.lock(false) {
 			return false // somebody waits for room
 		}
 		err := o.c.st.TryWrite(o.frame(b))
-		o.writing.Unlock()
+		o.unlock()
 		if err != nil {
 			return false
 		}
@@ -171,10 +188,37 @@ func (o *Out) TryWrite(b []byte) bool {
 	return true
 }
 
+// lock has the caller send alone, and reports whether that is so. (A sync.Mutex
+// would not let the clock of a testing/synctest bubble go on.)
+func (o *Out) lock(wait bool) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.writing {
+		if !wait {
+			return false
+		}
+		if o.written == nil {
+			o.written = sync.NewCond(&o.mu)
+		}
+		o.written.Wait()
+	}
+	o.writing = true
+	return true
+}
+
+func (o *Out) unlock() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.writing = false
+	if o.written != nil {
+		o.written.Signal()
+	}
+}
+
 // send sends a chunk.
 func (o *Out) send(b []byte) error {
-	o.writing.Lock()
-	defer o.writing.Unlock()
+	o.lock(true)
+	defer o.unlock()
 	if len(b) <= 16<<10 {
 		_, err := o.c.st.Write(o.frame(b))
 		return err
@@ -288,6 +332,8 @@ func (o *Out) Close(err error) error {
 	case was:
 	case o.stream != nil:
 		o.stream.close(err)
+	case err != nil && !o.chunked:
+		o.c.st.Reset() // an end in peace would be that of the answer
 	case err != nil:
 		o.c.st.Close()
 	default:
@@ -306,8 +352,8 @@ func (o *Out) Close(err error) error {
 
 // finish sends the end of a chunked answer.
 func (o *Out) finish() {
-	o.writing.Lock()
-	defer o.writing.Unlock()
+	o.lock(true)
+	defer o.unlock()
 	if _, err := o.c.st.Write([]byte("0\r\n\r\n")); err == nil {
 		o.c.st.Shutdown()
 	}
@@ -329,7 +375,7 @@ func (o *Out) over(reason error) {
 		return
 	}
 	o.isOver = true
-	o.aborted = o.aborted || !o.closed || !errors.Is(reason, hythe.Finished) && o.stream == nil
+	o.aborted = o.aborted || !o.closed || !errors.Is(reason, hythe.Finished)
 	o.err = reason
 	ended := o.ended
 	o.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 
@@ -48,15 +49,20 @@ func (s *detachSlot) detach(o *Out, w http.ResponseWriter, r *http.Request) erro
 		}
 		w = outer.Unwrap()
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w2, ok := w.(*writer2)
+	if !ok || w2.begun || s.stream != nil {
+		return ErrDetached
+	}
+	w.Header().Del("Content-Length")
 	w.WriteHeader(http.StatusOK)
 	rc := http.NewResponseController(w)
 	if err := rc.Flush(); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrDetached, err)
 	}
-	o.stream = &stream2{out: o, w: w, rc: rc, ctx: r.Context(), look: make(chan struct{}, 1)}
-	s.mu.Lock()
-	s.stream = o.stream
-	s.mu.Unlock()
+	s.stream = &stream2{out: o, w: w, rc: rc, ctx: r.Context(), look: make(chan struct{}, 1)}
+	o.stream = s.stream
 	return nil
 }
 
@@ -134,7 +140,9 @@ func (s *stream2) pump() {
 		case <-s.ctx.Done():
 		case <-draining:
 			draining = nil
-			s.out.Close(nil)
+			if s.out.c.isDraining() { // and the connection has not ended
+				s.out.Close(nil)
+			}
 		}
 	}
 }

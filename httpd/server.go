@@ -38,7 +38,8 @@ type Server struct {
 	// bounds each wait for a client to take more of an answer, of which 32 KiB are
 	// offered at a time: 30 s. Only the one stream is reset, and Write fails with
 	// ErrSlow. What is left when the handler has returned has up to twice as long.
-	// A connection on which the client takes nothing at all for that long ends.
+	// A connection on which the client takes nothing at all for that long, or
+	// twice that, ends.
 	AnswerIdle time.Duration
 
 	// MinRate is the least that a body and an answer must keep, in bytes per

@@ -36,7 +36,7 @@ func Stream(w http.ResponseWriter, r *http.Request, chunks iter.Seq2[[]byte, err
 	for b, err := range chunks {
 		if err != nil {
 			if c := ConnOf(r.Context()); c != nil && !r.ProtoAtLeast(1, 1) {
-				c.c.reset() // in peace, the connection's end would be that of the answer
+				c.c.st.Reset() // in peace, the connection's end would be that of the answer
 			}
 			panic(http.ErrAbortHandler)
 		}

@@ -41,6 +41,7 @@ type wire struct {
 	hijacked atomic.Bool
 	refused  atomic.Bool // a head was refused: net/http gets and says nothing more
 	moored   atomic.Bool // Read has ended so that the connection can be moored
+	begun    atomic.Bool // something of an answer was written
 
 	reading sync.Mutex // held by Read
 
@@ -79,6 +80,7 @@ func (w *wire) state(s http.ConnState) {
 	case http.StateIdle:
 		w.idle.Store(true)
 		w.Taken.SetIdle(true)
+		w.begun.Store(false)
 		w.written.Store(0)
 		w.blocked.Store(0)
 		w.c.report()
@@ -369,6 +371,9 @@ func (w *wire) Write(b []byte) (int, error) {
 	if !w.c.active.Load() {
 		w.sawRefusal(b)
 	}
+	if !w.begun.Load() && !bytes.HasPrefix(b, informational) {
+		w.begun.Store(true)
+	}
 	if w.c.srv.MinRate <= 0 {
 		return w.Taken.Write(b)
 	}
@@ -382,6 +387,9 @@ func (w *wire) Write(b []byte) (int, error) {
 		}
 	}
 }
+
+// informational is how an answer begins that another follows.
+var informational = []byte("HTTP/1.1 1")
 
 // rateBytes is how much is written between two looks at how fast that went.
 const rateBytes = 256 << 10
