@@ -216,3 +216,26 @@ func TestReset_Unread(t *testing.T) {
 		}
 	})
 }
+
+// Who goes on sending at full speed is not listened to for all of the time, of
+// which none passes here.
+func TestLinger_EndsForWhoDoesNotStop(t *testing.T) {
+	inMem(t, func(t *testing.T) {
+		h := memWorld.start(t, &hythe.Server{
+			Service: sessions(func(*lines) *hooks { return &hooks{} }),
+			Limits:  hythe.Limits{FrameBytes: 1000},
+		})
+		p := h.dial()
+		sent, piece := 0, make([]byte, 1<<20)
+		for sent < 200<<20 {
+			n, err := p.nc.Write(piece)
+			if sent += n; err != nil {
+				break
+			}
+		}
+		if sent < 50<<20 || sent > 70<<20 {
+			t.Errorf("%d MiB were discarded, want some 64", sent>>20)
+		}
+		h.wantEnd(hythe.FrameTooLarge)
+	})
+}

@@ -190,6 +190,10 @@ func (s *Stream) finished() {
 	s.status |= sReadable
 }
 
+// lingerByte is by how many nanoseconds a byte that is discarded shortens the
+// lingering: who goes on sending at full speed has 64 MiB of it at most.
+const lingerByte = 32
+
 // lingered reads and discards what still comes. It reports whether the
 // connection can be closed without harm to what was sent, or must be.
 func (s *Stream) lingered(w *loop.Worker) bool {
@@ -197,8 +201,9 @@ func (s *Stream) lingered(w *loop.Worker) bool {
 		return true
 	}
 	for range maxReads {
-		switch _, err := s.d.read(w.Buf); err {
+		switch n, err := s.d.read(w.Buf); err {
 		case nil:
+			s.lingerTo = max(1, s.lingerTo-lingerByte*int64(n))
 		case errAgain:
 			s.d.arm(s.lingerTo)
 			return false
