@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync/atomic"
+	"syscall"
 )
 
 // How a connection moves: to TLS, out of the server, or to code that wants a
@@ -261,7 +262,7 @@ func (t *Taken) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// ReadFrom writes what it reads from r: with sendfile if that is an *os.File,
+// ReadFrom writes what it reads from r: with sendfile if that is a regular file,
 // or an io.LimitedReader of one, and the system has it. The write stall clock
 // runs while it writes, and with sendfile while it reads too.
 func (t *Taken) ReadFrom(r io.Reader) (n int64, err error) {
@@ -270,7 +271,7 @@ func (t *Taken) ReadFrom(r io.Reader) (n int64, err error) {
 		limited = &io.LimitedReader{R: r, N: math.MaxInt64}
 	}
 	to, ok := t.Conn.(io.ReaderFrom)
-	if f, is := limited.R.(*os.File); !is || !ok || !isRegular(f) {
+	if !ok || !isFile(limited.R) {
 		return io.Copy(justWriter{t}, r)
 	}
 	s := t.s
@@ -295,7 +296,16 @@ func (t *Taken) ReadFrom(r io.Reader) (n int64, err error) {
 	return n, nil
 }
 
-func isRegular(f *os.File) bool {
+// isFile reports whether r is a regular file, which sendfile can read. (io.Copy
+// hides the type *os.File.)
+func isFile(r io.Reader) bool {
+	f, ok := r.(interface {
+		syscall.Conn
+		Stat() (os.FileInfo, error)
+	})
+	if !ok {
+		return false
+	}
 	st, err := f.Stat()
 	return err == nil && st.Mode().IsRegular()
 }

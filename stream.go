@@ -133,7 +133,9 @@ func (r *rare) closed(end *CloseError) []func(error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.buried = true
-	return slices.Collect(maps.Values(r.onClose))
+	fs := slices.Collect(maps.Values(r.onClose))
+	r.onClose = nil
+	return fs
 }
 
 // ID returns the connection's number, unique within its server and never

@@ -85,7 +85,8 @@ func (c *conn) Input(src []byte, eof bool) (int, error) {
 // serve has net/http serve the connection until it is moored or ends: until
 // wire.Close. No goroutine waits for that.
 func (c *conn) serve(t *hythe.Taken, first []byte) {
-	w := newWire(c, t, first)
+	w, engine := newWire(c, t, first), c.srv.engineFor(first)
+	w.http2 = engine == c.srv.h2
 	w.done = t.Keep()
 	c.mu.Lock()
 	c.wire = w
@@ -94,7 +95,7 @@ func (c *conn) serve(t *hythe.Taken, first []byte) {
 	if state, ok := c.st.TLS(); ok {
 		nc = &tlsWire{w, state}
 	}
-	c.hand(c.srv.engineFor(first), nc)
+	c.hand(engine, nc)
 }
 
 // served is called when net/http has closed the wire, or its hijacker has.

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -81,6 +82,7 @@ func (o *Out) takeOver(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDetached, err)
 	}
+	defer wire.Close()     // the goroutine that had it can go
 	release := c.st.Hold() // until it is known whether to end it
 	defer release()
 	if buf.Writer.Buffered() > 0 || wire.begun.Load() {
@@ -93,9 +95,14 @@ func (o *Out) takeOver(w http.ResponseWriter, r *http.Request) error {
 		header.Set("Transfer-Encoding", "chunked")
 	}
 	c.mu.Lock()
-	c.out = o
+	gone := c.isOver // nobody would tell o
+	if !gone {
+		c.out = o
+	}
 	c.mu.Unlock()
-	defer wire.Close() // the goroutine that had it can go
+	if gone {
+		return context.Cause(c.st.Context())
+	}
 	wire.Taken.Conn.SetDeadline(time.Time{})
 	if err := writeHead(wire.Taken, header); err != nil {
 		return err

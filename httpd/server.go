@@ -228,10 +228,7 @@ func (s *Server) drain() {
 		done, cancel := context.WithCancel(context.Background())
 		cancel()
 		for _, e := range []*http.Server{s.engine, s.h2} {
-			begun := make(chan struct{})
-			e.RegisterOnShutdown(func() { close(begun) })
-			go e.Shutdown(done) // returns when it has closed what is idle
-			<-begun             // who answers now says goodbye
+			e.Shutdown(done) // returns when it has closed what is idle; who answers now says goodbye
 		}
 	})
 }

@@ -35,6 +35,7 @@ type wire struct {
 	past    bool      // applied has passed, for sure. Guarded by mu
 	drained bool      // Guarded by mu
 	over    bool      // Close was called. Guarded by mu
+	http2   bool      // set before net/http has it
 	quiet   bool      // nothing has come since a deadline has fired. Read only
 
 	idle     atomic.Bool // net/http waits for a request
@@ -351,8 +352,12 @@ func (w *wire) tooSlow(n int64, took time.Duration) bool {
 // giveUp ends the connection for a reason.
 func (w *wire) giveUp(why hythe.Reason, err error) { w.Taken.CloseFor(why, err) }
 
-// drain ends the wait for another request.
+// drain ends the wait for another request. Over HTTP/2 net/http does that itself,
+// and calls a connection idle on which an answer has not been flushed.
 func (w *wire) drain() {
+	if w.http2 {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.drained = true
@@ -403,7 +408,7 @@ func (w *wire) ReadFrom(r io.Reader) (n int64, err error) {
 	if !ok {
 		whole = &io.LimitedReader{R: r, N: math.MaxInt64}
 	}
-	if f, ok := whole.R.(*os.File); !ok || !isRegular(f) { // waiting for r is not the client's fault
+	if !isFile(whole.R) { // waiting for r is not the client's fault
 		return io.Copy(struct{ io.Writer }{w}, r)
 	}
 	for whole.N > 0 {
@@ -419,7 +424,16 @@ func (w *wire) ReadFrom(r io.Reader) (n int64, err error) {
 	return n, nil
 }
 
-func isRegular(f *os.File) bool {
+// isFile reports whether r is a regular file, which sendfile can read. (io.Copy
+// hides the type *os.File.)
+func isFile(r io.Reader) bool {
+	f, ok := r.(interface {
+		syscall.Conn
+		Stat() (os.FileInfo, error)
+	})
+	if !ok {
+		return false
+	}
 	st, err := f.Stat()
 	return err == nil && st.Mode().IsRegular()
 }
