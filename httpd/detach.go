@@ -68,7 +68,7 @@ func Detach(w http.ResponseWriter, r *http.Request) (*Out, error) {
 }
 
 // takeOver makes the connection the answer's.
-func (o *Out) takeOver(w http.ResponseWriter, r *http.Request) error {
+func (o *Out) takeOver(w http.ResponseWriter, r *http.Request) (err error) {
 	c := o.c
 	c.mu.Lock()
 	wire := c.wire
@@ -82,7 +82,12 @@ func (o *Out) takeOver(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDetached, err)
 	}
-	defer wire.Close()     // the goroutine that had it can go
+	defer func() {
+		if err != nil {
+			noteCut(w)
+		}
+		wire.Close() // the goroutine that had it can go
+	}()
 	release := c.st.Hold() // until it is known whether to end it
 	defer release()
 	if buf.Writer.Buffered() > 0 || wire.begun.Load() {
