@@ -1,6 +1,7 @@
 package hythe_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -111,5 +112,35 @@ func TestPauseInput_ResumedInsideInput(t *testing.T) {
 		p := h.dial()
 		p.send("one\ntwo\n")
 		p.want("one", "two")
+	})
+}
+
+// Work goes on elsewhere for a connection whose input is paused: it hears of a
+// reset.
+func TestPauseInput_HeldHearsOfAReset(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		if w.unix {
+			return // where a reset cannot be told from a half-close
+		}
+		gone := make(chan error, 1)
+		h := w.serve(t, func(c *lines) *hooks {
+			return &hooks{input: func(c *lines, in string) error {
+				ctx, release := c.Context(), c.Hold()
+				c.PauseInput()
+				go func() {
+					<-ctx.Done()
+					gone <- context.Cause(ctx)
+					release()
+					c.Close()
+				}()
+				return c.Send("working")
+			}}
+		})
+		p := h.dial()
+		p.send("x\n")
+		p.want("working")
+		p.reset()
+		wantClosed(t, "the context", get(t, w, gone, "the context's end"), hythe.PeerReset)
+		h.nextEnd()
 	})
 }

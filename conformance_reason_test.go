@@ -270,3 +270,44 @@ func TestReason_Errors(t *testing.T) {
 		}
 	}
 }
+
+// What a hook returns is the program's own failure, whatever it looks like, unless
+// it says that it is the peer's.
+func TestReason_OfErrorsOfHooks(t *testing.T) {
+	_, tooLong := codec.Line{Max: 1}.Strings().Append(nil, "ab")
+	for _, tt := range []struct {
+		err  error
+		want hythe.Reason
+	}{
+		{errors.New("oh"), hythe.Failed},
+		{tooLong, hythe.Failed},
+		{io.ErrUnexpectedEOF, hythe.Failed},
+		{codec.ErrFrameTooLarge, hythe.Failed},
+		{&codec.DecodeError{}, hythe.Failed},
+		{hythe.BadInput(errors.New("oh")), hythe.BadFrame},
+		{fmt.Errorf("it is: %w", hythe.BadInput(io.ErrUnexpectedEOF)), hythe.Truncated},
+	} {
+		inWorlds(t, []world{memWorld}, func(t *testing.T, w world) {
+			h := w.start(t, &hythe.Server{Service: sessions(func(*lines) *hooks {
+				return &hooks{input: func(_ *lines, in string) error {
+					if in == "now" {
+						return tt.err
+					}
+					return nil
+				}}
+			})})
+			p := h.dial()
+			p.send("now\nmore\n")
+			if ev := h.wantEnd(tt.want); !errors.Is(ev.Err, tt.err) {
+				t.Errorf("%v: the connection's error is %v", tt.err, ev.Err)
+			}
+			closing := w.start(t, &hythe.Server{Service: hythe.Sessions(codec.Lines(), func(c *lines) *halfOpen {
+				return &halfOpen{inputClosed: func(*lines) error { return tt.err }}
+			})})
+			q := closing.dial()
+			q.send("x\n")
+			q.closeWrite()
+			closing.wantEnd(tt.want)
+		})
+	}
+}

@@ -168,7 +168,8 @@ func (c *Conn[In, Out]) TrySend(msg Out) error {
 
 // SetCodec changes the framing, in both directions. Input that has come and not
 // been delivered is decoded by the new codec; what was sent stays as it was
-// encoded. To be called in a hook.
+// encoded. It returns what the codec's Validate method, if it has one, finds
+// wrong with its settings, and then changes nothing. To be called in a hook.
 func (c *Conn[In, Out]) SetCodec(to codec.Codec[In, Out]) error {
 	f := newFraming(to)
 	if err := f.Validate(); err != nil {
@@ -318,12 +319,15 @@ func (p *session[In, Out]) Input(src []byte, eof bool) (n int, err error) {
 		if err == nil {
 			p.c.newFrames++
 			if err := p.user.Input(&p.c, msg); err != nil {
-				return n, err
+				p.hookFailed(err)
 			}
 			continue
 		}
 		if err == io.EOF {
-			return n, p.inputClosed()
+			if err := p.inputClosed(); err != nil {
+				p.hookFailed(err)
+			}
+			return n, nil
 		}
 		if need, short := shortBy(err); short && !eof {
 			p.c.need = need
@@ -332,6 +336,16 @@ func (p *session[In, Out]) Input(src []byte, eof bool) (n int, err error) {
 		return n, p.failed(err, eof)
 	}
 	return n, nil
+}
+
+// hookFailed ends the connection for what a hook returned. Only what it says is
+// bad input is the peer's fault: a hook has other codecs, and files.
+func (p *session[In, Out]) hookFailed(err error) {
+	why := Failed
+	if errors.As(err, new(badInput)) {
+		why = reasonOf(err)
+	}
+	p.c.finish(why, err)
 }
 
 // shortBy reports whether err asks for more input, and how much there must be.

@@ -74,7 +74,11 @@ func (d *netDriver) readAndRun() {
 		if rests {
 			return
 		}
-		if !d.s.acquire(evReadable) {
+		ev := uint32(evReadable)
+		if hangup == PeerReset {
+			ev |= evPeerDone // which a turn that may not read looks at
+		}
+		if !d.s.acquire(ev) {
 			// A turn is running; who runs it takes the role afterwards.
 			if hangup != 0 {
 				d.s.mu.Lock()
@@ -120,14 +124,15 @@ func (d *netDriver) late() {
 func (d *netDriver) watchPeer() {
 	d.mu.Lock()
 	eof := d.err == io.EOF
-	blind := (d.chunk != nil || eof) && !d.stopped
+	broken := d.err != nil && !eof
+	blind := (d.chunk != nil || d.err != nil) && !d.stopped
 	d.mu.Unlock()
 	if !blind || d.s.state.Load()&late == 0 && d.s.holds.Load() == 0 {
 		return
 	}
 	why := Reason(0)
 	switch {
-	case peerGone(d.rawConn()):
+	case broken || peerGone(d.rawConn()):
 		why = PeerReset
 	case eof && d.s.srv.CancelOnEOF:
 		why = PeerDone

@@ -15,8 +15,8 @@ const (
 	// SlowCut ends the connection, for the reason Slow.
 	SlowCut SlowPolicy = iota
 
-	// SlowDrop keeps the connection and leaves the message out. The member's
-	// Dropped counter tells.
+	// SlowDrop keeps the connection and leaves the message out. Group.Dropped
+	// counts them.
 	SlowDrop
 )
 

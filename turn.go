@@ -474,6 +474,8 @@ func reasonOf(err error) Reason {
 	var bad badInput
 	var syntax *codec.DecodeError
 	switch {
+	case errors.As(err, new(*codec.EncodeError)):
+		return Failed // what was sent was
 	case errors.Is(err, codec.ErrFrameTooLarge):
 		return FrameTooLarge
 	case errors.Is(err, io.ErrUnexpectedEOF):
