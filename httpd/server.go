@@ -137,12 +137,36 @@ func TLSConfig(config *tls.Config) *tls.Config { return new(Server).TLSConfig(co
 
 // TLSConfig returns a copy of config, which may be nil, that offers those of
 // HTTP/2 and HTTP/1.1 that Protocols has, in front of what it offers already
-// besides them: for hythe.Server.TLS.
+// besides them: for hythe.Server.TLS. What its GetConfigForClient returns offers
+// them too.
 func (s *Server) TLSConfig(config *tls.Config) *tls.Config {
 	c := &tls.Config{}
 	if config != nil {
 		c = config.Clone()
 	}
+	s.offer(c)
+	if choose := c.GetConfigForClient; choose != nil {
+		var mu sync.Mutex
+		var last, offered *tls.Config // most often choose returns the same
+		c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			chosen, err := choose(hello)
+			if chosen == nil || err != nil {
+				return nil, err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if chosen != last {
+				last, offered = chosen, chosen.Clone()
+				s.offer(offered)
+			}
+			return offered, nil
+		}
+	}
+	return c
+}
+
+// offer has c offer the protocols that are served.
+func (s *Server) offer(c *tls.Config) {
 	has := s.protocols()
 	offer := func(proto string, has bool) {
 		switch i := slices.Index(c.NextProtos, proto); {
@@ -154,7 +178,6 @@ func (s *Server) TLSConfig(config *tls.Config) *tls.Config {
 	}
 	offer("http/1.1", has.HTTP1())
 	offer("h2", has.HTTP2())
-	return c
 }
 
 // protocols returns Protocols, or the default.

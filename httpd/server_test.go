@@ -3,6 +3,7 @@ package httpd_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -177,5 +178,22 @@ func TestHTTP2_OverTLSAndClear(t *testing.T) {
 	resp.Body.Close()
 	if resp.ProtoMajor != 2 || !strings.HasPrefix(string(b), "/hello") {
 		t.Errorf("%v %q", resp.Proto, b)
+	}
+}
+
+// TLSConfig also has those configurations offer HTTP/2 that are chosen for a
+// client, as hythe.TLSFiles does.
+func TestTLSConfig_ChosenForTheClient(t *testing.T) {
+	inner := testTLS(t)
+	config := httpd.TLSConfig(&tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return inner, nil }})
+	at := startServer(t, &hythe.Server{Service: &httpd.Server{Handler: path}, TLS: config})
+	for range 2 {
+		nc := dialTLS(t, at, "h2").(*tls.Conn)
+		if got := nc.ConnectionState().NegotiatedProtocol; got != "h2" {
+			t.Errorf("HTTP/2 was asked for, and %q agreed upon", got)
+		}
+	}
+	if len(inner.NextProtos) != 0 {
+		t.Errorf("the configuration was changed: %q", inner.NextProtos)
 	}
 }
