@@ -18,7 +18,9 @@ import (
 // delivered once it was asked for, what was sent before it leaves first, and
 // what has been read and not been used goes along.
 
-var errMoving = errors.New("hythe: the connection is being moved already")
+// ErrMoving means that StartTLS, Detach or Take was called already, and has not
+// taken effect.
+var ErrMoving = errors.New("hythe: the connection is being moved already")
 
 // startMove has move called, in the turn, when what was sent so far has left.
 // closes says that nothing may be sent after it.
@@ -30,7 +32,7 @@ func (s *Stream) startMove(closes bool, move func() (givenAway bool)) error {
 	case s.end != nil:
 		return s.end
 	case o.bounded:
-		return errMoving
+		return ErrMoving
 	default:
 		o.bounded, o.upTo = true, int32(o.q.Len())
 		if closes {
@@ -85,7 +87,9 @@ func (s *Stream) settleDown(d driver) {
 // handshake. Messages of other goroutines wait and are encrypted. When the
 // handshake has been done, under the handshake clock, the session goes on as it
 // was, and TLS tells about it; if it fails the connection ends, for the reason
-// HandshakeFailed or HandshakeTimeout. To be called in a hook.
+// HandshakeFailed or HandshakeTimeout. It returns at once: a *CloseError when the
+// connection has ended, and an error when it is being moved already, by StartTLS,
+// Take or Detach. To be called in a hook.
 func (s *Stream) StartTLS(config *tls.Config) error { return s.startTLS(tls.Server, config) }
 
 // StartTLSClient is StartTLS as the client. config needs a ServerName.
@@ -135,7 +139,8 @@ func (s *Stream) startTLS(side func(net.Conn, *tls.Config) *tls.Conn, config *tl
 // it ends, for the reason Detached, and then f is called with it, on a
 // goroutine of its own. What was read and not used is what f reads first. The
 // server knows nothing of the connection any more; f must close it. f is not
-// called if the connection ends before. To be called in a hook.
+// called if the connection ends before. The errors are those of StartTLS. To be
+// called in a hook.
 func (s *Stream) Detach(f func(net.Conn)) error {
 	return s.startMove(true, func() bool {
 		nc, err := s.leaveDriver()
@@ -184,7 +189,7 @@ type Taken struct {
 // has left. What was read and not used is what f reads first. Nothing can be
 // sent through the Stream meanwhile. The connection counts as held. When f
 // returns the connection is closed, for the reason Finished, unless f has called
-// Moor. To be called in a hook, or in Open.
+// Moor. The errors are those of StartTLS. To be called in a hook, or in Open.
 func (s *Stream) Take(f func(t *Taken)) error {
 	return s.startMove(true, func() bool {
 		nc, err := s.leaveDriver()
@@ -412,8 +417,9 @@ func (d *netDriver) retire() {
 }
 
 // NetConns makes a Service of a function that is given each connection as a
-// net.Conn. The connection is closed when it returns. The reason is Finished,
-// or Failed if it returned an error. ctx is the Stream's Context.
+// net.Conn, which is a [*Taken]. The connection is closed when it returns. The
+// reason is Finished, or Failed if it returned an error. ctx is the Stream's
+// Context.
 func NetConns(f func(ctx context.Context, nc net.Conn) error) Service {
 	return ServiceFunc(func(s *Stream) (Protocol, error) {
 		err := s.Take(func(t *Taken) {

@@ -13,7 +13,7 @@ import (
 // for and are known: section 4.1.
 func TestSpec_4_1_GetValues(t *testing.T) {
 	inWorlds(t, func(t *testing.T, w world) {
-		a := w.start(t, &fcgi.Server{Handler: http.HandlerFunc(path), Limits: fcgi.Limits{Requests: 50, Conns: 7}})
+		a := w.start(t, &fcgi.Server{Handler: http.HandlerFunc(path), Limits: fcgi.Limits{Requests: 50}})
 		c := a.dial()
 		const (
 			conns = "\x0e\x00FCGI_MAX_CONNS"
@@ -26,9 +26,9 @@ func TestSpec_4_1_GetValues(t *testing.T) {
 			{"another", reqs,
 				"\x01\x0a\x00\x00\x00\x11\x07\x00" + "\x0d\x02FCGI_MAX_REQS50" + "\x00\x00\x00\x00\x00\x00\x00"},
 			{"the third", conns,
-				"\x01\x0a\x00\x00\x00\x11\x07\x00" + "\x0e\x01FCGI_MAX_CONNS7" + "\x00\x00\x00\x00\x00\x00\x00"},
+				"\x01\x0a\x00\x00\x00\x12\x06\x00" + "\x0e\x02FCGI_MAX_CONNS50" + "\x00\x00\x00\x00\x00\x00"},
 			{"all, in the order asked", conns + reqs + mpxs,
-				"\x01\x0a\x00\x00\x00\x34\x04\x00" + "\x0e\x01FCGI_MAX_CONNS7" + "\x0d\x02FCGI_MAX_REQS50" + "\x0f\x01FCGI_MPXS_CONNS1" + "\x00\x00\x00\x00"},
+				"\x01\x0a\x00\x00\x00\x35\x03\x00" + "\x0e\x02FCGI_MAX_CONNS50" + "\x0d\x02FCGI_MAX_REQS50" + "\x0f\x01FCGI_MPXS_CONNS1" + "\x00\x00\x00"},
 			{"none", "",
 				"\x01\x0a\x00\x00\x00\x00\x00\x00"},
 			{"unknown ones", "\x0b\x00FCGI_COLOUR" + "\x0f\x00fcgi_mpxs_conns" + "\x00\x00",

@@ -292,7 +292,7 @@ func TestAbortedRequestsCountUntilTheirHandlerReturns(t *testing.T) {
 }
 
 func TestGetValues_Spec4_1(t *testing.T) {
-	c := hythetest.Dial(t, &hythe.Server{Service: &Server{Handler: newApp(), Limits: Limits{Requests: 500, Conns: 60}}})
+	c := hythetest.Dial(t, &hythe.Server{Service: &Server{Handler: newApp(), Limits: Limits{Requests: 500}}})
 	ask := func(names ...string) {
 		var p []byte
 		for _, n := range names {
@@ -303,7 +303,7 @@ func TestGetValues_Spec4_1(t *testing.T) {
 	ask("FCGI_MPXS_CONNS")
 	c.Want("\x01\x0a\x00\x00\x00\x12\x06\x00\x0f\x01FCGI_MPXS_CONNS1\x00\x00\x00\x00\x00\x00")
 	ask("FCGI_MAX_REQS", "NO_SUCH", "FCGI_MAX_CONNS", "FCGI_MAX_REQS")
-	c.Want(rec(typeGetValuesResult, 0, "\x0d\x03FCGI_MAX_REQS500\x0e\x02FCGI_MAX_CONNS60"))
+	c.Want(rec(typeGetValuesResult, 0, "\x0d\x03FCGI_MAX_REQS500\x0e\x03FCGI_MAX_CONNS500"))
 	ask()
 	c.Want(rec(typeGetValuesResult, 0, ""))
 	c.Write(rec(typeGetValues, 0, "\x0f\x00FCGI_MPXS_CONNS\xff\xff"))

@@ -113,10 +113,6 @@ type Limits struct {
 	// RequestsPerConn is Requests for one connection: 100. One more is refused
 	// with CANT_MPX_CONN.
 	RequestsPerConn int
-
-	// Conns is what FCGI_MAX_CONNS tells: Requests. It does not limit
-	// anything, which hythe.Limits.Conns does.
-	Conns int
 }
 
 // Open makes the Server a [hythe.Service].
@@ -150,7 +146,7 @@ func (s *Server) handler(role uint16) http.Handler {
 func (s *Server) value(name string) (value string, known bool) {
 	switch name {
 	case nameMaxConns:
-		return strconv.Itoa(or(s.Limits.Conns, s.requests())), true
+		return strconv.Itoa(s.requests()), true
 	case nameMaxReqs:
 		return strconv.Itoa(s.requests()), true
 	case nameMultiplex:

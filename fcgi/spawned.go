@@ -17,6 +17,14 @@ import (
 	"github.com/hythe-go/hythe/listen"
 )
 
+// ListenAndServe serves h on the endpoints, which package listen explains, in the
+// role of Responder, until ctx is cancelled, and then drains. All settings are
+// the defaults.
+func ListenAndServe(ctx context.Context, h http.Handler, endpoints ...string) error {
+	srv := hythe.Server{Service: &Server{Handler: h}}
+	return srv.ListenAndServe(ctx, endpoints...)
+}
+
 // Serve is for programs that come from net/http/fcgi: it answers the requests
 // that come over connections of l in the role of Responder, until l fails. A nil
 // l means descriptor 0, as in [Server.ServeSpawned]. A nil h means

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -84,7 +85,7 @@ type Server struct {
 	Observer func(Request)
 
 	// Logger gets what net/http has to say, panics of handlers included. Nil
-	// means that nobody does.
+	// means slog.Default.
 	Logger *slog.Logger
 
 	once     sync.Once
@@ -237,9 +238,7 @@ func (s *Server) engineFor(first []byte) *http.Server {
 type logWriter struct{ to *slog.Logger }
 
 func (w logWriter) Write(b []byte) (int, error) {
-	if w.to != nil {
-		w.to.Warn(strings.TrimSpace(string(b)))
-	}
+	cmp.Or(w.to, slog.Default()).Warn(strings.TrimSpace(string(b)))
 	return len(b), nil
 }
 

@@ -141,7 +141,7 @@ func (s *Server) dial(from net.Addr) *Conn {
 		s.t.Fatalf("%v", err)
 	}
 	s.mu.Lock()
-	p.mem = nc.(*memnet.Conn)
+	p.mem = nc
 	s.mu.Unlock()
 	p.nc = nc
 	return &Conn{peer: p, patience: patience}
@@ -155,7 +155,7 @@ func (s *Server) dial(from net.Addr) *Conn {
 //	c.WantLine("goodbye")
 //	c.WantClosed(hythe.Drained)
 //	if r := report(); len(r.Cut) > 0 {
-//		t.Error(&r)
+//		t.Error(r)
 //	}
 func (s *Server) Drain(within time.Duration) (report func() hythe.Report) {
 	var r hythe.Report

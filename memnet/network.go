@@ -97,14 +97,13 @@ func (n *Network) Listen(name string) (net.Listener, error) {
 	return l, nil
 }
 
-// Dial connects to the listener with a name and returns a [*Conn]. It returns
-// when the connection is in the listener's backlog, accepted or not, and waits
+// Dial connects to the listener with a name. It returns when the connection is in the listener's backlog, accepted or not, and waits
 // while the backlog is full. Errors are [*net.OpError] values. They match
 // [syscall.ECONNREFUSED] if nobody listens or the listener closes, and ctx's
 // error if that ends first; ctx has no influence on the connection later.
 //
 // The local address is a new name made from the listener's, such as "echo#1".
-func (n *Network) Dial(ctx context.Context, name string) (net.Conn, error) {
+func (n *Network) Dial(ctx context.Context, name string) (*Conn, error) {
 	return n.DialFrom(ctx, nil, name)
 }
 
@@ -112,14 +111,18 @@ func (n *Network) Dial(ctx context.Context, name string) (net.Conn, error) {
 // The name of the listener is all of address, port included if there is one;
 // network is not looked at.
 func (n *Network) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	return n.DialFrom(ctx, nil, address)
+	c, err := n.Dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // DialFrom is Dial from an address of the caller's choice: it is the LocalAddr
 // of the connection it returns and the RemoteAddr of the one accepted. A
 // [*net.TCPAddr] lets a test stand for a client with a certain IP address. A
 // nil address means the one Dial makes.
-func (n *Network) DialFrom(ctx context.Context, from net.Addr, name string) (net.Conn, error) {
+func (n *Network) DialFrom(ctx context.Context, from net.Addr, name string) (*Conn, error) {
 	n.mu.Lock()
 	l := n.listeners[name]
 	if from == nil && l != nil {

@@ -38,7 +38,7 @@ func dial(t testing.TB, n *memnet.Network, ln net.Listener) (dialled, accepted *
 		d.Close()
 		a.Close()
 	})
-	return d.(*memnet.Conn), a.(*memnet.Conn)
+	return d, a.(*memnet.Conn)
 }
 
 func TestDial(t *testing.T) {

@@ -62,7 +62,9 @@ const (
 //
 // It fails with ErrFull, ErrTooLarge or ErrClosed when it has not tried, and
 // otherwise with what the system says, wrapped. After an error of the system's
-// some of the records may still turn up after a restart.
+// some of the records may still turn up after a restart. For a tenth of a second
+// after it every call fails with the same error, without trying. Without payloads
+// Append does nothing and returns 0.
 func (s *Spool) Append(payloads ...[]byte) (first uint64, err error) {
 	for {
 		b, index, err := s.add(payloads, nil)

@@ -23,7 +23,8 @@ var (
 	// ErrClosed means that the spool, or the reader, has been closed.
 	ErrClosed = errors.New("spool: closed")
 
-	// ErrLocked means that another process has the directory open.
+	// ErrLocked means that the directory is open already, most likely in another
+	// process.
 	ErrLocked = errors.New("spool: directory in use")
 
 	// ErrVersion means that a newer version has written to the directory.

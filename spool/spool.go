@@ -15,7 +15,7 @@ import (
 )
 
 // Options are the settings of a Spool. The zero value is usable: in each field
-// zero means the default.
+// zero means the default. Negative numbers are refused, but for MaxBytes.
 type Options struct {
 	// SegmentBytes is the size of a segment: 64 MiB, and at most a quarter of
 	// MaxBytes. It is what space is given back in, and what Open may read.
@@ -99,12 +99,15 @@ func or[N int | int64 | time.Duration](v *N, byDefault N) {
 
 func (o Options) validate() error {
 	var errs []error
-	for name, v := range map[string]int64{
-		"SegmentBytes": o.SegmentBytes, "MaxAge": int64(o.MaxAge), "MaxRecord": int64(o.MaxRecord), "CommitDelay": int64(o.CommitDelay),
-		"CommitBytes": int64(o.CommitBytes), "CursorDelay": int64(o.CursorDelay), "CursorAcks": int64(o.CursorAcks),
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"SegmentBytes", o.SegmentBytes}, {"MaxAge", int64(o.MaxAge)}, {"MaxRecord", int64(o.MaxRecord)}, {"CommitDelay", int64(o.CommitDelay)},
+		{"CommitBytes", int64(o.CommitBytes)}, {"CursorDelay", int64(o.CursorDelay)}, {"CursorAcks", int64(o.CursorAcks)},
 	} {
-		if v < 0 {
-			errs = append(errs, fmt.Errorf("spool: Options.%s is negative", name))
+		if f.value < 0 {
+			errs = append(errs, fmt.Errorf("spool: Options.%s is negative", f.name))
 		}
 	}
 	if o.Overflow > DropOldest {
@@ -144,8 +147,8 @@ type span struct {
 }
 
 // Open opens the spool in the directory, which it makes if there is none. It
-// fails with ErrLocked while another process has it open, and with ErrVersion if
-// a newer version has written to it, but not because of damage.
+// fails with ErrLocked while it is open already, with ErrVersion if a newer
+// version has written to it, and if o cannot be used, but not because of damage.
 func Open(dir string, o Options) (*Spool, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
