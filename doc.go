@@ -28,9 +28,10 @@
 //
 // Hooks are ordinary code and may block. On Linux the turns of plain TCP and
 // Unix connections run on a few event loops, which notice within a millisecond
-// or two that a hook is blocking and go on without it. Elsewhere, and for TLS, a
-// connection has a goroutine. A program cannot tell the difference. A panic ends
-// its connection and nothing else.
+// or two that a hook is blocking and go on without it. TLS connections have a
+// goroutine while there is something to do; elsewhere, and in memory, every
+// connection has one. A program cannot tell the difference. A panic ends its
+// connection and nothing else.
 //
 // # Buffers
 //

@@ -184,7 +184,7 @@ func (s *Server) drain(ctx context.Context) {
 }
 
 // Close ends every connection now. It does not wait; Serve returns when all is
-// done.
+// done. It returns nil, and calls after the first do nothing.
 func (s *Server) Close() error {
 	s.init()
 	s.mu.Lock()

@@ -30,8 +30,9 @@ type Limits struct {
 
 	// HighWater and LowWater are the marks of the output queue, in bytes. Send
 	// waits, and TrySend refuses, from the moment it holds HighWater until it
-	// is down to LowWater. One message may go past the mark. The defaults are
-	// 256 KiB and a quarter of HighWater. No queue grows beyond 1 GiB.
+	// is down to LowWater, which must be the lower one. One message may go past
+	// the mark. The defaults are 256 KiB and a quarter of HighWater. No queue
+	// grows beyond 1 GiB.
 	HighWater, LowWater int
 
 	// Events is how many posted events may wait for a connection. The default

@@ -164,11 +164,12 @@ var (
 
 // Errors of a Server.
 var (
-	// ErrServerClosed is returned by Serve after Close.
+	// ErrServerClosed is returned by Serve after Close, and by a Serve or an
+	// Attach that comes when a drain or Close has begun.
 	ErrServerClosed = errors.New("hythe: server closed")
 
-	// ErrServing is returned by Serve while the server is serving already, or
-	// has served before.
+	// ErrServing is returned by Serve while the server serves already, be it
+	// only what was given to Attach.
 	ErrServing = errors.New("hythe: server has been started before")
 )
 

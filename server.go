@@ -158,7 +158,8 @@ func (s *Server) baseContext() context.Context { return s.base }
 func (s *Server) now() int64 { return int64(time.Since(s.epoch)) }
 
 // SetLimits changes the limits, for connections that exist as well. Lowering
-// one cuts nobody. Fields mean what they mean in Server.Limits.
+// one cuts nobody. Fields mean what they mean in Server.Limits, and all of them
+// are set: a zero one is the default again. An error changes nothing.
 func (s *Server) SetLimits(l Limits) error {
 	s.init()
 	if err := l.validate(); err != nil {
@@ -175,8 +176,8 @@ func (s *Server) SetLimits(l Limits) error {
 	return nil
 }
 
-// SetTimeouts changes the clocks, for connections that exist as well. Each
-// notices when its next clock is looked at.
+// SetTimeouts changes the clocks, all of them, for connections that exist as
+// well. Each notices when its next clock is looked at.
 func (s *Server) SetTimeouts(t Timeouts) {
 	s.init()
 	s.mu.Lock()
@@ -227,6 +228,8 @@ func (s *Server) ListenAndServe(ctx context.Context, endpoints ...string) error 
 //   - ErrServerClosed after Close
 //   - what went wrong when the last listener failed, or was closed by somebody
 //     else, after draining
+//   - at once, all that is wrong with the fields and with the settings of the
+//     Service; ErrServing or ErrServerClosed if the server cannot begin any more
 //
 // Cancelling ctx drains, for Timeouts.Drain. The values of ctx are those of the
 // connections' contexts.

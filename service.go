@@ -12,6 +12,9 @@ package hythe
 // There are two ways to stand here: be called in turns with the bytes that
 // came, as a Protocol, or call [Stream.Take] and use the connection as a
 // net.Conn, giving it back whenever it is idle.
+//
+// A Service may also have a method Validate() error, which is called before the
+// server begins to serve. What it returns keeps the server from it.
 type Service interface {
 	Open(s *Stream) (Protocol, error)
 }
@@ -30,9 +33,11 @@ func (f ServiceFunc) Open(s *Stream) (Protocol, error) { return f(s) }
 // returns how many of them it has used. The rest is offered again, with more
 // behind it. eof says that nothing more will come; the last call has eof set,
 // and src may then be empty. src is the protocol's to read until Input
-// returns. An error ends the connection, with the reason BadFrame if it was
-// marked with BadInput or is one of package codec's, otherwise Failed; output
-// written before is still delivered.
+// returns. An error ends the connection: with the reason FrameTooLarge or
+// Truncated if it matches codec.ErrFrameTooLarge or io.ErrUnexpectedEOF, with
+// BadFrame if it was marked with [BadInput] or is a [*codec.DecodeError],
+// otherwise, and for a [*codec.EncodeError], with Failed. Output written before is
+// still delivered.
 //
 // Input must stop early, leaving bytes unused, when Stream.Yield says so.
 //

@@ -11,7 +11,8 @@ import (
 //
 // The codecs of a Line keep state for each connection (see [PerConn]) if In is [EndAny] or [EndAuto], and none otherwise.
 type Line struct {
-	// Max is the length of the longest line in bytes, without its terminator. Zero means DefaultMax.
+	// Max is the length of the longest line in bytes, without its terminator, on input and on output; with [Pair] each
+	// has its own. Zero means DefaultMax.
 	Max int
 
 	// In says which terminators end a line of input. Zero means EndLF.

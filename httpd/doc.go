@@ -9,7 +9,7 @@
 // hythe.Server. For TLS set its TLS field to what [TLSConfig] returns, or the
 // method of that name if Protocols is set.
 //
-//   - An idle HTTP/1 connection is moored: after a second net/http is told that
+//   - An idle HTTP/1 connection is moored: after a tenth of a second net/http is told that
 //     it has ended, which frees its goroutine and its buffers, and the connection
 //     waits as cheaply as any other of the toolkit's. What comes wakes it again,
 //     and nobody can tell.

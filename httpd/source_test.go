@@ -80,7 +80,7 @@ func TestClocks_DoNotMindASlowSource(t *testing.T) {
 // The kernel copies what comes from another connection, or a pipe of its own.
 func TestClocks_DoNotMindASlowSourceOfTheKernels(t *testing.T) {
 	const each, short = 100 * time.Millisecond, 250 * time.Millisecond
-	text := pieces[:800]
+	text := pieces[:400]
 	feed := func(w io.WriteCloser) {
 		for i := range len(text) / 100 {
 			time.Sleep(each)
@@ -206,32 +206,33 @@ func TestClocks_EndAFileThatNobodyReads(t *testing.T) {
 
 // A client that reads a file slowly, but reads, keeps it.
 func TestClocks_LeaveAFileInPeaceThatIsRead(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "file")
 	const size = 24 << 20
-	writeFile(t, name, "")
-	if err := os.Truncate(name, size); err != nil {
-		t.Fatal(err)
-	}
 	for _, minRate := range []int64{0, 64 << 10} {
-		at := startServer(t, &hythe.Server{
-			Service: &httpd.Server{MinRate: minRate, RateGrace: 100 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				http.ServeFile(w, r, name)
-			})},
-			Timeouts: hythe.Timeouts{WriteStall: time.Second}, // it takes longer than that in all
-		})
-		c := dialRaw(t, at)
-		c.send(getHello)
-		resp, err := http.ReadResponse(bufio.NewReader(c.nc), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		for range size >> 20 {
-			if _, err := io.CopyN(io.Discard, resp.Body, 1<<20); err != nil {
-				t.Fatalf("MinRate %d, after %v: %v", minRate, time.Since(began), err)
+		t.Run(fmt.Sprint("MinRate ", minRate), func(t *testing.T) {
+			t.Parallel()
+			name := filepath.Join(t.TempDir(), "file")
+			writeFile(t, name, "")
+			if err := os.Truncate(name, size); err != nil {
+				t.Fatal(err)
 			}
-			time.Sleep(60 * time.Millisecond)
-		}
-		c.nc.Close()
+			c := dialRaw(t, startServer(t, &hythe.Server{
+				Service: &httpd.Server{MinRate: minRate, RateGrace: 100 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					http.ServeFile(w, r, name)
+				})},
+				Timeouts: hythe.Timeouts{WriteStall: time.Second}, // it takes longer than that in all
+			}))
+			c.send(getHello)
+			resp, err := http.ReadResponse(bufio.NewReader(c.nc), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			for range size >> 20 {
+				if _, err := io.CopyN(io.Discard, resp.Body, 1<<20); err != nil {
+					t.Fatalf("after %v: %v", time.Since(began), err)
+				}
+				time.Sleep(60 * time.Millisecond)
+			}
+		})
 	}
 }

@@ -21,7 +21,8 @@ type Group struct {
 	// Those that have to wait take turns. Negative: no limit.
 	Rate float64
 
-	// Burst is how many may begin at one moment if none has for a while: 5.
+	// Burst is how many may begin at one moment if none has for a while: 5. It
+	// must not be negative.
 	Burst int
 
 	// Server, if set, carries the typed connections of the links. It must not

@@ -91,7 +91,7 @@ func brief(v any) string {
 	case string, []string, []byte, [][]byte:
 		return fmt.Sprintf("%.200q", v)
 	}
-	text := fmt.Sprintf("%+v", v)
+	text := fmt.Sprintf("%#v", v) // which tells nil from empty
 	return text[:min(len(text), 500)]
 }
 

@@ -47,7 +47,8 @@ type Suite[In, Out any] struct {
 	// Clone copies a message that borrows its input. Nil says that messages are owned.
 	Clone func(In) In
 
-	// Equal compares messages. Nil means bytes.Equal for bytes and reflect.DeepEqual for all else.
+	// Equal compares messages. Nil means bytes.Equal for bytes and reflect.DeepEqual for all else, to which a nil slice
+	// in a message differs from an empty one.
 	Equal func(a, b In) bool
 
 	// Join is for a codec without frames, where the cuts of the stream make the messages: it puts messages together, so

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -95,25 +96,78 @@ func defaultText(v reflect.Value) string {
 	return ""
 }
 
-// The configurations in the documentation are right, and the one that hythe is said
-// to have without any is what it has.
-func TestDocs_Examples(t *testing.T) {
-	text, err := os.ReadFile(docsFile)
+// Every configuration in the documentation can be read. What it leaves out, because
+// it is about something else, is put behind it; the files that it names are there.
+func TestDocs_ConfigurationsAreRight(t *testing.T) {
+	const root = "../../../../"
+	names := []string{root + "README.md", root + "ARCHITECTURE.md", root + "CONTRIBUTING.md"}
+	for _, pattern := range []string{"docs/*.md", "docs/*/*.md"} {
+		more, _ := filepath.Glob(filepath.FromSlash(root + pattern))
+		names = append(names, more...)
+	}
+	found := 0
+	for _, name := range names {
+		for i, block := range tomlBlocks(t, name) {
+			found++
+			if _, err := Parse(fmt.Sprintf("%s, example %d", filepath.Base(name), i+1), []byte(framed(t, block))); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("only %d configurations were found", found)
+	}
+}
+
+// tomlBlocks returns the configurations in a document.
+func tomlBlocks(t *testing.T, name string) (blocks []string) {
+	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllSubmatch(text, -1)
-	if len(blocks) != 2 {
-		t.Fatalf("%d examples", len(blocks))
+	for _, m := range regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllSubmatch(text, -1) {
+		blocks = append(blocks, string(m[1]))
 	}
-	token := t.TempDir() + "/token"
-	if err := os.WriteFile(token, []byte("0123456789"), 0o600); err != nil {
-		t.Fatal(err)
+	return blocks
+}
+
+// framed makes a configuration whole.
+func framed(t *testing.T, block string) string {
+	dir := t.TempDir()
+	block = regexp.MustCompile(`"/etc/hythe/([\w-]+)\.(\w+)"`).ReplaceAllStringFunc(block, func(quoted string) string {
+		name := filepath.Join(dir, filepath.Base(strings.Trim(quoted, `"`)))
+		switch base, kind, _ := strings.Cut(filepath.Base(name), "."); {
+		case kind == "pem":
+			certificate(t, dir, base) // and its key
+		case kind == "key":
+		default:
+			if err := os.WriteFile(name, []byte("0123456789"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return fmt.Sprintf("%q", name)
+	})
+	tables := func(kind string) (names []string) {
+		for _, m := range regexp.MustCompile(`(?m)^\[`+kind+`\.(\w+)\]`).FindAllStringSubmatch(block, -1) {
+			names = append(names, m[1])
+		}
+		return names
 	}
-	if _, err := Parse("", []byte(strings.ReplaceAll(string(blocks[0][1]), "/etc/hythe/store.token", token))); err != nil {
-		t.Error(err)
+	if tables("input") == nil {
+		block += "\n[input.in]\nlisten = [\"tcp://127.0.0.1:0\"]\n"
 	}
-	c, err := Parse("", blocks[1][1])
+	if tables("output") == nil {
+		block += "\n[output.out]\nto = \"stdout:\"\n"
+	}
+	if tables("route") == nil {
+		block += fmt.Sprintf("\n[route.all]\nto = [\"%s\"]\n", strings.Join(tables("output"), `", "`))
+	}
+	return block
+}
+
+// The configuration that hythe is said to have without any is what it has.
+func TestDocs_BuiltInConfiguration(t *testing.T) {
+	c, err := Parse("", []byte(tomlBlocks(t, docsFile)[1]))
 	if err != nil {
 		t.Fatal(err)
 	}
