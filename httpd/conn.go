@@ -85,8 +85,8 @@ func (c *conn) Input(src []byte, eof bool) (int, error) {
 // serve has net/http serve the connection until it is moored or ends: until
 // wire.Close. No goroutine waits for that.
 func (c *conn) serve(t *hythe.Taken, first []byte) {
-	w, engine := newWire(c, t, first), c.srv.engineFor(first)
-	w.http2 = engine == c.srv.h2
+	w := newWire(c, t, first)
+	w.http2 = bytes.HasPrefix(first, preface[:4])
 	w.done = t.Keep()
 	c.mu.Lock()
 	c.wire = w
@@ -95,7 +95,7 @@ func (c *conn) serve(t *hythe.Taken, first []byte) {
 	if state, ok := c.st.TLS(); ok {
 		nc = &tlsWire{w, state}
 	}
-	c.hand(engine, nc)
+	c.hand(c.srv.engineFor(first), nc)
 }
 
 // served is called when net/http has closed the wire, or its hijacker has.
