@@ -941,7 +941,7 @@ func TestLogger(t *testing.T) {
 		<-l.Done()
 		want := `level=WARN msg=waiting link=db:1 endpoint=db:1 attempt=1 next=1.1s cause="peer is down"
 level=INFO msg=up link=db:1 endpoint=db:1 attempt=2
-level=INFO msg=closed link=db:1 endpoint=db:1 attempt=2 cause="link: closed"
+level=INFO msg=closed link=db:1 endpoint=db:1 attempt=2
 `
 		if got := out.String(); got != want {
 			t.Errorf("got\n%swant\n%s", got, want)

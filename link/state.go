@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -261,7 +262,7 @@ func (l *Link[C]) tell(ev Event) {
 	if !ev.Until.IsZero() {
 		attrs = append(attrs, slog.Duration("next", ev.Until.Sub(ev.Since)))
 	}
-	if ev.Cause != nil && ev.Phase != Up {
+	if ev.Cause != nil && ev.Phase != Up && !(ev.Phase == Closed && errors.Is(ev.Cause, ErrClosed)) {
 		attrs = append(attrs, slog.Any("cause", ev.Cause))
 	}
 	l.Logger.LogAttrs(context.Background(), level, text, attrs...)

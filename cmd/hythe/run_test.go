@@ -171,7 +171,7 @@ func TestRun_Mistakes(t *testing.T) {
 		{[]string{"run", "now"}, exitUsage, `"now": a flag is missing`},
 		{[]string{"chekc"}, exitUsage, `there is no command "chekc" (check?)`},
 		{[]string{"frobnicate"}, exitUsage, `there is no command "frobnicate"; hythe help lists them`},
-		{[]string{"tail"}, exitUsage, "one route is needed"},
+		{[]string{"tail", "a", "b"}, exitUsage, "one route is enough"},
 		{[]string{"spool", "eat"}, exitUsage, `there is no "eat"`},
 		{[]string{"spool"}, exitUsage, "one of ls, verify"},
 		{[]string{"send", "-to", "ftp://x"}, exitUsage, "-to: "},

@@ -73,6 +73,13 @@ func TestTail(t *testing.T) {
 			t.Errorf("%q: %s", test.args, got)
 		}
 	}
+	if out, _ := hythe(t, "", exitOK, "tail", "-data", data, "-n", "1"); strings.TrimSpace(out) != "12" {
+		t.Errorf("without a route: %q", out)
+	}
+	fill(t, filepath.Join(data, "routes", "other"), 0, bodies("1")...)
+	if _, said := hythe(t, "", exitUsage, "tail", "-data", data); !strings.Contains(said, "there are 2") {
+		t.Error(said)
+	}
 	if _, said := hythe(t, "", exitFailed, "tail", "-data", data, "none"); !strings.Contains(said, "none") {
 		t.Error(said)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,13 +30,23 @@ func tailCommand(p *program, ctx context.Context, f *flag.FlagSet, args []string
 	switch {
 	case err != nil:
 		return err
-	case len(others) != 1:
-		return usage("one route is needed")
+	case len(others) > 1:
+		return usage("one route is enough")
 	case !slices.Contains(formats, *format):
 		return usage("-format: %q is none of %s", *format, strings.Join(formats, ", "))
 	}
 	if err := where.load(); err != nil {
 		return err
+	}
+	if len(others) == 0 {
+		there, err := os.ReadDir(filepath.Join(where.data, "routes"))
+		if err != nil {
+			return err
+		}
+		if len(there) != 1 {
+			return usage("one route is needed; there are %d", len(there))
+		}
+		others = []string{there[0].Name()}
 	}
 	dir := filepath.Join(where.data, "routes", others[0])
 	report, err := spool.List(dir, spool.Options{})

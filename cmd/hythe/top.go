@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -56,7 +57,7 @@ func (t *top) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.p.stdout.Write(t.page(s, 100))
+	_, err = t.p.stdout.Write(t.page(s, math.MaxInt))
 	return err
 }
 
