@@ -39,6 +39,9 @@ type conn struct {
 	tell    func() // tells the Observer of the last request. Guarded by mu
 	rawDone func() // of a connection that net/http has as it is
 
+	handlers int    // of HTTP/2 that have not returned, which net/http does not wait for. Guarded by mu
+	last     func() // to be called when none is left. Guarded by mu
+
 	draining chan struct{} // closed by Draining; made when it is asked for. Guarded by mu
 	drains   bool          // Guarded by mu
 	isOver   bool          // Closed was called. Guarded by mu
@@ -105,7 +108,7 @@ func (c *conn) served(w *wire) {
 	c.mu.Unlock()
 	w.end()
 	w.reading.Unlock()
-	w.done()
+	c.afterHandlers(w.done)
 }
 
 // serveRaw has net/http serve a connection as it is, until it ends.
@@ -118,7 +121,34 @@ func (c *conn) serveRaw(t *hythe.Taken) {
 
 func (c *conn) rawClosed(nc net.Conn) {
 	c.srv.raw.Delete(nc)
-	c.rawDone()
+	c.afterHandlers(c.rawDone)
+}
+
+// afterHandlers calls f when the handlers of HTTP/2 have returned.
+func (c *conn) afterHandlers(f func()) {
+	c.mu.Lock()
+	busy := c.handlers > 0
+	if busy {
+		c.last = f
+	}
+	c.mu.Unlock()
+	if !busy {
+		f()
+	}
+}
+
+// handles counts the handlers of HTTP/2.
+func (c *conn) handles(n int) {
+	c.mu.Lock()
+	c.handlers += n
+	var f func()
+	if c.handlers == 0 {
+		f, c.last = c.last, nil
+	}
+	c.mu.Unlock()
+	if f != nil {
+		f()
+	}
 }
 
 // hand hands net/http the connection, as a listener that has no other.

@@ -78,7 +78,7 @@ func (o *Out) takeOver(w http.ResponseWriter, r *http.Request) (err error) {
 	}
 	o.chunked = r.ProtoAtLeast(1, 1)
 	header := w.Header().Clone()
-	_, buf, err := http.NewResponseController(w).Hijack()
+	_, _, err = http.NewResponseController(w).Hijack()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDetached, err)
 	}
@@ -90,7 +90,7 @@ func (o *Out) takeOver(w http.ResponseWriter, r *http.Request) (err error) {
 	}()
 	release := c.st.Hold() // until it is known whether to end it
 	defer release()
-	if buf.Writer.Buffered() > 0 || wire.begun.Load() {
+	if wire.begun.Load() { // Hijack has flushed it
 		c.st.Reset()
 		return ErrDetached
 	}

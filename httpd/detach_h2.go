@@ -31,6 +31,7 @@ type stream2 struct {
 
 	mu     sync.Mutex
 	queue  []byte
+	taken  int  // bytes that pump is writing
 	asked  bool // OnFlushed was called
 	closed bool
 	err    error         // with which it was closed
@@ -52,7 +53,7 @@ func (s *detachSlot) detach(o *Out, w http.ResponseWriter, r *http.Request) erro
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w2, ok := w.(*writer2)
-	if !ok || w2.begun || s.stream != nil {
+	if !ok || w2.begun {
 		return ErrDetached
 	}
 	w.Header().Del("Content-Length")
@@ -97,7 +98,7 @@ func (s *stream2) pump() {
 		s.mu.Lock()
 		b, closed, err := s.queue, s.closed, s.err
 		left = left || s.asked
-		s.queue, s.asked = nil, false
+		s.queue, s.taken, s.asked = nil, len(s.queue), false
 		if s.room != nil {
 			close(s.room)
 			s.room = nil
@@ -151,7 +152,7 @@ func (s *stream2) pump() {
 func (s *stream2) write(b []byte, wait bool) error {
 	for {
 		s.mu.Lock()
-		if len(s.queue) == 0 || len(s.queue)+len(b) <= maxQueue {
+		if waiting := len(s.queue) + s.taken; waiting == 0 || waiting+len(b) <= maxQueue {
 			s.queue = append(s.queue, b...)
 			s.mu.Unlock()
 			s.poke()
@@ -200,5 +201,5 @@ func (s *stream2) poke() {
 func (s *stream2) pending() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.queue)
+	return len(s.queue) + s.taken
 }

@@ -298,6 +298,8 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	own := r // which net/http looks at for what to do about the body
 	switch {
 	case r.ProtoMajor == 2:
+		c.handles(1)
+		defer c.handles(-1)
 		slot = new(detachSlot)
 		r = r.WithContext(context.WithValue(r.Context(), slotKey{}, slot))
 		w2 := s.watch(w, r)

@@ -72,13 +72,13 @@ func (e Event) Append(b []byte) []byte {
 		b = append(append(append(b, name...), value...), '\n')
 	}
 	oneLine := strings.NewReplacer("\r", "", "\n", "", "\x00", "")
-	if e.ID != "" {
-		field("id: ", oneLine.Replace(e.ID))
+	if id := oneLine.Replace(e.ID); id != "" {
+		field("id: ", id)
 	}
-	if e.Type != "" {
-		field("event: ", oneLine.Replace(e.Type))
+	if name := oneLine.Replace(e.Type); name != "" {
+		field("event: ", name)
 	}
-	if e.Retry > 0 {
+	if e.Retry >= time.Millisecond {
 		field("retry: ", strconv.FormatInt(e.Retry.Milliseconds(), 10))
 	}
 	for line := range strings.SplitSeq(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(e.Data), "\n") {
