@@ -179,6 +179,7 @@ func TestInfo_CountsWhatCameAndWent(t *testing.T) {
 		in := uint64(len("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
 		for i := range uint64(4) {
 			time.Sleep(time.Minute * time.Duration(i%2)) // HTTP/1 is moored each second time
+			synctest.Wait()                              // what was written is counted a moment later
 			info := c.Info()
 			if info.Requests != i+1 || info.ID != c.ID() || !info.Opened.Equal(began) || info.Remote == nil {
 				t.Errorf("after %d requests: %+v", i+1, info)

@@ -34,11 +34,14 @@ func Parse(name string, data []byte) (*Config, error) {
 	var strict *toml.StrictMissingError
 	var bad *toml.DecodeError
 	var wrong []*Problem
+	unknown := make(map[string]bool)
 	switch {
 	case errors.As(err, &strict):
 		for _, e := range strict.Errors {
 			row, _ := e.Position()
-			wrong = append(wrong, &Problem{File: name, Line: row, Key: strings.Join(e.Key(), "."), Text: "there is no such key"})
+			key := strings.Join(e.Key(), ".")
+			unknown[key] = true
+			wrong = append(wrong, &Problem{File: name, Line: row, Key: key, Text: "there is no such key"})
 		}
 	case errors.As(err, &bad):
 		row, _ := bad.Position()
@@ -48,7 +51,8 @@ func Parse(name string, data []byte) (*Config, error) {
 	}
 	c.places = placesOf(data)
 	c.fill()
-	if err := join(append(wrong, c.check()...)); err != nil {
+	known := slices.DeleteFunc(c.check(), func(p *Problem) bool { return unknown[p.Key] })
+	if err := join(append(wrong, known...)); err != nil {
 		return nil, err
 	}
 	return c, nil
