@@ -82,7 +82,7 @@ func TestClocks_DoNotMindASlowSource(t *testing.T) {
 
 // The kernel copies what comes from another connection, or a pipe of its own.
 func TestClocks_DoNotMindASlowSourceOfTheKernels(t *testing.T) {
-	const each, short = 100 * time.Millisecond, 250 * time.Millisecond
+	const each, short = 300 * time.Millisecond, time.Second
 	text := pieces[:1600] // net/http looks at the first 512 itself
 	feed := func(w io.WriteCloser) {
 		for i := range len(text) / 200 {
