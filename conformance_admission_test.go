@@ -84,7 +84,10 @@ func (h *host) rawDial() (*peer, error) { return h.rawDialTo(h.ln) }
 func (h *host) rawDialTo(ln net.Listener) (*peer, error) {
 	if h.w.mem {
 		nc, err := h.mem.Dial(context.Background(), ln.Addr().String())
-		return h.peerOf(nc), err
+		if err != nil {
+			return nil, err
+		}
+		return h.peerOf(nc), nil
 	}
 	p, err := h.tryDial(ln.Addr())
 	if err == nil && h.w.tls {

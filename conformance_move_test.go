@@ -577,17 +577,20 @@ func TestTaken_SetIdleIsReported(t *testing.T) {
 	inWorlds(t, allWorlds, func(t *testing.T, w world) {
 		for _, idle := range []bool{true, false} {
 			p := &untilDrain{draining: make(chan bool)}
+			written := make(chan bool)
 			h := w.start(t, &hythe.Server{Service: hythe.ServiceFunc(func(s *hythe.Stream) (hythe.Protocol, error) {
 				return p, s.Take(func(c *hythe.Taken) {
 					c.SetIdle(true)
 					c.SetIdle(idle)
 					io.WriteString(c, "taken\n")
+					close(written)
 					<-p.draining
 					c.Shutdown()
 				})
 			})})
 			client := h.dial()
 			client.want("taken")
+			<-written // until then it is not idle
 			go func() {
 				client.wantGone()
 				client.close()

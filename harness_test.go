@@ -299,9 +299,10 @@ func (h *host) dialFrom(from net.Addr) *peer {
 	var p *peer
 	var err error
 	if h.w.mem {
-		var nc net.Conn
-		nc, err = h.mem.DialFrom(context.Background(), from, h.ln.Addr().String())
-		p = h.peerOf(nc)
+		var nc *memnet.Conn
+		if nc, err = h.mem.DialFrom(context.Background(), from, h.ln.Addr().String()); err == nil {
+			p = h.peerOf(nc)
+		}
 	} else {
 		p, err = h.tryDial(h.ln.Addr())
 	}
@@ -325,9 +326,6 @@ func (h *host) tryDial(a net.Addr) (*peer, error) {
 }
 
 func (h *host) peerOf(nc net.Conn) *peer {
-	if nc == nil {
-		return nil
-	}
 	p := &peer{TB: h.TB, w: h.w, nc: nc, raw: nc, r: bufio.NewReader(nc)}
 	h.Cleanup(func() { p.raw.Close() })
 	nc.SetDeadline(time.Now().Add(h.w.patience()))
