@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,6 +111,42 @@ func TestMarks_AlternateBehindABlockedTurn(t *testing.T) {
 		read()
 		eventually(t, w, func() bool { e := j.entries(); return len(e) > 0 && e[len(e)-1] == "low" }, "LowWater")
 		alternates(t, j.entries())
+	})
+}
+
+// An edge is told once, however soon the next one follows.
+func TestMarks_AreToldOnce(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		const rounds = 2000
+		var highs, lows atomic.Int64
+		conns := make(chan *lines, 1)
+		h := w.start(t, &hythe.Server{
+			Limits: hythe.Limits{HighWater: 16 << 10},
+			Service: sessions(func(c *lines) *hooks {
+				return &hooks{
+					connected: func(c *lines) error { conns <- c; return nil },
+					high:      func(c *lines) { highs.Add(1) },
+					low:       func(c *lines) { lows.Add(1) },
+				}
+			}),
+		})
+		p := h.dial()
+		defer p.close()
+		go io.Copy(io.Discard, p.r)
+		c := get(t, w, conns, "Connected")
+		piece := strings.Repeat("x", 20_000)
+		for range rounds { // each crosses both marks once
+			if err := c.Send(piece); err != nil {
+				t.Fatal(err)
+			}
+			for c.Stats().Queued > 0 {
+				runtime.Gosched()
+			}
+		}
+		eventually(t, w, func() bool { return highs.Load() > 0 && highs.Load() == lows.Load() }, "LowWater")
+		if n := highs.Load(); n > rounds {
+			t.Errorf("after %d crossings HighWater was called %d times", rounds, n)
+		}
 	})
 }
 

@@ -89,6 +89,7 @@ func (s *Stream) sent(mode sendMode) {
 func (s *Stream) filled() {
 	s.out.full = true
 	if s.minds(hasHighWater | hasLowWater) {
+		s.out.untold |= crossed
 		s.signal(evMarks)
 	}
 }
@@ -144,13 +145,14 @@ func (s *Stream) took(n int, now int64) {
 	if o.q.Len() == 0 {
 		s.stalled.Store(0)
 		if s.minds(hasFlushed) {
-			o.ranEmpty = true
+			o.untold |= ranEmpty
 			ev |= evFlushed
 		}
 	}
 	if o.full && o.q.Len() <= s.srv.settings().LowWater {
 		o.full = false
 		if s.minds(hasHighWater | hasLowWater) {
+			o.untold |= crossed
 			ev |= evMarks
 		}
 	}

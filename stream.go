@@ -391,22 +391,30 @@ const (
 	halfClosed
 )
 
+// untold is what has become of the output queue that no hook has heard of yet.
+type untold uint8
+
+const (
+	crossed  untold = 1 << iota // a mark: HighWater, LowWater
+	ranEmpty                    // Flushed
+)
+
 // output is the writing side of a Stream.
 type output struct {
 	q    outq.Queue
 	wait *sync.Cond // made by the first who waits
 	upTo int32      // see bounded
 
-	full     bool // HighWater was reached and LowWater not yet
-	ranEmpty bool // Flushed is to be told
-	blocked  bool // the kernel took nothing; an event will follow
-	writing  bool // a goroutine is inside a blocking write
-	closed   bool // nothing more may be sent
-	half     half // of a half-close
-	dead     bool // the connection was cut: nothing can leave
-	lost     bool // ... and something was to
-	settled  bool // the reason is final
-	buried   bool // the connection is closed
+	full    bool // HighWater was reached and LowWater not yet
+	untold  untold
+	blocked bool // the kernel took nothing; an event will follow
+	writing bool // a goroutine is inside a blocking write
+	closed  bool // nothing more may be sent
+	half    half // of a half-close
+	dead    bool // the connection was cut: nothing can leave
+	lost    bool // ... and something was to
+	settled bool // the reason is final
+	buried  bool // the connection is closed
 
 	// Before StartTLS, Detach and Take only the first upTo bytes may leave.
 	bounded bool

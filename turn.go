@@ -301,9 +301,11 @@ func (s *Stream) ranEmpty() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := &s.out
-	empty := o.ranEmpty && o.q.Len() == 0
-	o.ranEmpty = o.ranEmpty && !empty
-	return empty
+	if o.untold&ranEmpty == 0 || o.q.Len() > 0 {
+		return false
+	}
+	o.untold &^= ranEmpty
+	return true
 }
 
 // tellMarks calls HighWater and LowWater. They alternate, and the last one is
@@ -311,8 +313,12 @@ func (s *Stream) ranEmpty() bool {
 func (s *Stream) tellMarks() {
 	told := s.status&sHighTold != 0
 	s.mu.Lock()
-	full := s.out.full
+	full, news := s.out.full, s.out.untold&crossed != 0
+	s.out.untold &^= crossed
 	s.mu.Unlock()
+	if full == told && !news {
+		return // told already, when the signal had not come yet
+	}
 	if !told {
 		s.status |= sHighTold
 		if s.has(hasHighWater) {

@@ -133,8 +133,15 @@ func TestStream_WhatChunksDefersIsDone(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			var ended chan bool // made where its clock is
 			overAll(t, func(w http.ResponseWriter, r *http.Request) {
-				ended = make(chan bool, 1)
+				ended = make(chan bool)
+				begun := false
+				defer func() {
+					if !begun && how == "the client leaves" { // even before the first chunk
+						close(ended)
+					}
+				}()
 				httpd.Stream(w, r, func(yield func([]byte, error) bool) {
+					begun = true
 					defer close(ended)
 					more := yield([]byte("one"), nil)
 					switch how {

@@ -200,6 +200,9 @@ func killChild(dir string) {
 		check(err)
 		for {
 			records, err := readSome(context.Background(), r, 50)
+			if gap, ok := errors.AsType[*spool.GapError](err); ok && gap.Reason == spool.Unfinished {
+				continue // what the kill before this one cut off
+			}
 			check(err)
 			var b bytes.Buffer
 			for _, rec := range records {
