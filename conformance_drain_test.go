@@ -178,9 +178,9 @@ func TestDrain_Deadline(t *testing.T) {
 		q.send("half a")
 		eventually(t, w, func() bool { return h.srv.Stats().Live == 2 }, "both to be there")
 		awaitBytes(t, h, 2, 6)
+		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		start := time.Now()
 		report, err := h.srv.Drain(ctx)
 		if d := time.Since(start); d < 200*time.Millisecond || d > 5*time.Second {
 			t.Errorf("Drain took %v", d)

@@ -590,7 +590,8 @@ func TestTaken_SetIdleIsReported(t *testing.T) {
 			})})
 			client := h.dial()
 			client.want("taken")
-			<-written // until then it is not idle
+			<-written // until then it is not idle, nor while its first turn runs
+			time.Sleep(50 * time.Millisecond)
 			go func() {
 				client.wantGone()
 				client.close()
