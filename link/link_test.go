@@ -870,6 +870,25 @@ func TestEvents_SlowReader(t *testing.T) {
 	})
 }
 
+// Who starts a link by reading its events sees it from its first.
+func TestEvents_OfALinkThatTheyStartBeginWithIdle(t *testing.T) {
+	for range 2000 {
+		p := newPeer()
+		l := &Link[*fake]{Dial: p.dial}
+		next := uint64(0)
+		for ev := range l.Events(within(t)) {
+			if ev.Seq != next || next == 0 && ev.Phase != Idle {
+				t.Fatalf("event %d is the %dth, %v", ev.Seq, next, ev.Phase)
+			}
+			if next++; ev.Phase == Up {
+				break
+			}
+		}
+		l.Close()
+		<-l.Done()
+	}
+}
+
 func TestEvents_EndWithTheirContext(t *testing.T) {
 	bubble(t, func(t *testing.T, l *Link[*fake], p *peer) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -168,16 +168,17 @@ func (h *history) add(s State) {
 }
 
 // Events starts the link and returns its transitions, as they happen: first the
-// state as it is, then everything that follows, each numbered one more than the
-// one before. A reader that lags more than 64 transitions behind loses the oldest
-// of them, and is told how many. It ends after Closed, and when ctx is done.
+// state as it is, or was before the start, then everything that follows, each
+// numbered one more than the one before. A reader that lags more than 64
+// transitions behind loses the oldest of them, and is told how many. It ends
+// after Closed, and when ctx is done.
 func (l *Link[C]) Events(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
-		l.Start()
 		l.mu.Lock()
 		l.history.readers++
 		s := l.state
 		l.mu.Unlock()
+		l.Start()
 		defer func() {
 			l.mu.Lock()
 			defer l.mu.Unlock()
