@@ -21,7 +21,8 @@ type Out struct {
 	chunked bool
 
 	mu        sync.Mutex
-	writing   bool       // somebody sends the parts of a chunk. Guarded by mu
+	writing   bool       // a Write, which may wait for room, is under way. Guarded by mu
+	inParts   bool       // ... and sends a chunk in parts. Guarded by mu
 	written   *sync.Cond // made by the first who waits for writing. Guarded by mu
 	onFlushed func(*Out) // guarded by mu
 	ended     func()     // called by over. Guarded by mu
@@ -177,51 +178,46 @@ func (o *Out) Write(b []byte) (int, error) {
 }
 
 // TryWrite is Write that does not wait: it sends all of b or, when there is no
-// room, nothing and returns false.
+// room, nothing and returns false. There is none while a Write of more than
+// 16 KiB is under way.
 func (o *Out) TryWrite(b []byte) bool {
-	if len(b) == 0 || o.sending() != nil {
-		return len(b) == 0
+	if len(b) == 0 {
+		return true
 	}
 	if o.stream != nil {
-		if o.stream.write(b, false) != nil {
+		if o.sending() != nil || o.stream.write(b, false) != nil {
 			return false
 		}
-	} else {
-		if !o.lock(false) {
-			return false // somebody waits for room
-		}
-		err := o.c.st.TryWrite(o.frame(b))
-		o.unlock()
-		if err != nil {
-			return false
-		}
+		o.count(len(b))
+		return true
 	}
-	o.count(len(b))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.isOver || o.closed || o.inParts || o.c.st.TryWrite(o.frame(b)) != nil {
+		return false
+	}
+	o.bytes += int64(len(b))
 	return true
 }
 
-// lock has the caller send alone, and reports whether that is so. (A sync.Mutex
-// would not let the clock of a testing/synctest bubble go on.)
-func (o *Out) lock(wait bool) bool {
+// lock has the caller be the only one inside a Write. (A sync.Mutex would not let
+// the clock of a testing/synctest bubble go on.)
+func (o *Out) lock(inParts bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for o.writing {
-		if !wait {
-			return false
-		}
 		if o.written == nil {
 			o.written = sync.NewCond(&o.mu)
 		}
 		o.written.Wait()
 	}
-	o.writing = true
-	return true
+	o.writing, o.inParts = true, inParts
 }
 
 func (o *Out) unlock() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.writing = false
+	o.writing, o.inParts = false, false
 	if o.written != nil {
 		o.written.Signal()
 	}
@@ -229,9 +225,10 @@ func (o *Out) unlock() {
 
 // send sends a chunk.
 func (o *Out) send(b []byte) error {
-	o.lock(true)
+	inParts := len(b) > 16<<10
+	o.lock(inParts)
 	defer o.unlock()
-	if len(b) <= 16<<10 {
+	if !inParts {
 		_, err := o.c.st.Write(o.frame(b))
 		return err
 	}
@@ -364,7 +361,7 @@ func (o *Out) Close(err error) error {
 
 // finish sends the end of a chunked answer.
 func (o *Out) finish() {
-	o.lock(true)
+	o.lock(false)
 	defer o.unlock()
 	if _, err := o.c.st.Write([]byte("0\r\n\r\n")); err == nil {
 		o.c.st.Shutdown()

@@ -293,6 +293,30 @@ func TestDetach_TryWriteSendsAllOrNothing(t *testing.T) {
 	})
 }
 
+// That others send at the same moment is no want of room.
+func TestDetach_TryWriteIsNotRefusedForCompany(t *testing.T) {
+	const senders, rounds = 3, 300
+	whenDetached(t, func(s *hythe.Server, _ *httpd.Server) { s.Limits.HighWater = 1 << 20 }, func(t *testing.T, d *detached) {
+		var all sync.WaitGroup
+		for i := range senders {
+			all.Go(func() {
+				for range rounds {
+					if i == 0 {
+						d.out.Write([]byte("x"))
+					} else if !d.out.TryWrite([]byte("x")) {
+						t.Error("TryWrite says false")
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		d.want(t, strings.Repeat("x", senders*rounds))
+		d.out.Close(nil)
+		d.wantEnd(t, "", true)
+	})
+}
+
 func TestDetach_OnFlushedIsCalledOnceForEachTimeThatEverythingHasLeft(t *testing.T) {
 	whenDetached(t, nil, func(t *testing.T, d *detached) {
 		var calls, replaced atomic.Int64
