@@ -129,6 +129,33 @@ func TestAside_InATurnThatIsLateAlready(t *testing.T) {
 	})
 }
 
+// The turn that is late may go on with what came meanwhile.
+func TestAside_InTheNextRoundOfALateTurn(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		gate := make(chan struct{})
+		defer close(gate)
+		h := w.start(t, &hythe.Server{Service: sessions(func(*lines) *hooks {
+			return &hooks{
+				input: func(c *lines, in string) error {
+					if in != "late" {
+						return c.Send(in)
+					}
+					c.Post("now")
+					time.Sleep(20 * time.Millisecond)
+					return nil
+				},
+				posted: func(c *lines, _ any) error { c.Aside(func() { <-gate }); return nil },
+			}
+		})})
+		h.stuck = true // until gate is closed, which is after the test's end
+		p := h.dial()
+		p.send("late\n")
+		time.Sleep(100 * time.Millisecond)
+		p.send("b\n")
+		p.want("b")
+	})
+}
+
 func TestAside_TwiceInAHook(t *testing.T) {
 	inWorlds(t, allWorlds, func(t *testing.T, w world) {
 		gate := make(chan struct{})

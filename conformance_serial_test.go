@@ -295,6 +295,32 @@ func TestBlocked_SendsLeave(t *testing.T) {
 	})
 }
 
+// The same in the hook that follows, as long as the turn goes on.
+func TestBlocked_SendsOfTheNextHookLeave(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		gate := make(chan struct{})
+		h := w.serve(t, func(c *lines) *hooks {
+			return &hooks{
+				input: func(c *lines, in string) error {
+					c.Post(in)
+					time.Sleep(20 * time.Millisecond)
+					return nil
+				},
+				posted: func(c *lines, _ any) error {
+					c.Send("working")
+					<-gate
+					return c.Send("done")
+				},
+			}
+		})
+		p := h.dial()
+		p.send("x\n")
+		p.want("working")
+		close(gate)
+		p.want("done")
+	})
+}
+
 // The same when the goroutine of an earlier turn is still writing as the hook
 // begins, and ends before it is late.
 func TestBlocked_SendsLeaveBehindAnEarlierWrite(t *testing.T) {

@@ -125,7 +125,10 @@ func (s *Stream) turnsWith(w *loop.Worker, ev uint32) {
 		if i > 0 {
 			ev = s.state.Swap(base)
 		}
-		base |= ev & late
+		if ev&late != 0 { // the next round is as late, and nobody would notice again
+			base |= late
+			s.state.Or(late)
+		}
 		if i > 0 && base&late != 0 && ev&evClock != 0 {
 			s.wasBusy(w)
 		}
