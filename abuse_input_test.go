@@ -100,7 +100,7 @@ func TestAbuse_EndlessLine(t *testing.T) {
 		limits  hythe.Limits
 		bound   int // bytes kept for one
 	}{
-		{"Lines", echoService(), hythe.Limits{}, 64 << 10},
+		{"Lines", echoService(), hythe.Limits{}, 128 << 10}, // 64 KiB, and what was read behind them
 		{"long Lines", swallowing(codec.Line{Max: 500_000}.Strings()), hythe.Limits{}, 1 << 20},
 		{"delimiter", swallowing(codec.Delimited([]byte("\r\n.\r\n"))), hythe.Limits{}, 128 << 10},
 		{"JSON lines", swallowing(codec.JSONLines[any]()), hythe.Limits{}, 128 << 10},

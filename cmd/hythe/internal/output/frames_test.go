@@ -117,6 +117,7 @@ func TestIdleConnectionThatEndsIsNoticedAtOnce(t *testing.T) {
 	f, out := deliver(t, settings("tcp://"+proxy.Addr()), Options{})
 	f.Put("first")
 	settled(t, f)
+	eventually(t, "the first line", func() bool { return len(s.got()) == 1 }) // the proxy drops what it has
 	for i, end := range []func() int{proxy.Reset, proxy.CloseConns} {
 		eventually(t, "a connection", func() bool { return proxy.Conns() == 1 && phase(out) == link.Up })
 		end()
