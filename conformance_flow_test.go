@@ -117,7 +117,7 @@ func TestMarks_AlternateBehindABlockedTurn(t *testing.T) {
 // An edge is told once, however soon the next one follows.
 func TestMarks_AreToldOnce(t *testing.T) {
 	inWorlds(t, allWorlds, func(t *testing.T, w world) {
-		const rounds = 2000
+		const rounds = 300
 		var highs, lows atomic.Int64
 		conns := make(chan *lines, 1)
 		h := w.start(t, &hythe.Server{

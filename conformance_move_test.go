@@ -447,6 +447,31 @@ func TestTake_WriteStall(t *testing.T) {
 	})
 }
 
+// What comes while a connection is being moored, and what comes later.
+func TestMoor_InputInTheSameTurn(t *testing.T) {
+	inWorlds(t, allWorlds, func(t *testing.T, w world) {
+		h := w.start(t, &hythe.Server{Service: hythe.ServiceFunc(func(s *hythe.Stream) (hythe.Protocol, error) {
+			return echoing{s}, s.Take(func(c *hythe.Taken) {
+				io.WriteString(c, "taken\n")
+				c.MoorThen(func() { time.Sleep(50 * time.Millisecond) }) // the first turn takes long
+			})
+		})})
+		p := h.dial()
+		p.want("taken")
+		for _, line := range []string{"first", "second", "third"} {
+			p.send(line + "\n")
+			p.want(line)
+		}
+		p.close()
+		h.wantEnd(hythe.PeerDone)
+	})
+}
+
+// echoing is a protocol that sends back what comes.
+type echoing struct{ s *hythe.Stream }
+
+func (e echoing) Input(src []byte, eof bool) (int, error) { return e.s.Write(src) }
+
 // PreConnect may put another net.Conn in the connection's place.
 func TestPreConnect(t *testing.T) {
 	inWorlds(t, plainWorlds, func(t *testing.T, w world) {

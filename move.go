@@ -393,16 +393,18 @@ func (t *Taken) giveBack(then func()) error {
 		s.srv.place(s, incoming{nc: t.Conn}, true)
 		s.settleDown(s.d)
 		s.rearm(s.srv.now())
-		if d, ok := s.d.(*netDriver); ok {
-			if d.becomeReader() {
-				s.srv.work.Go(d.readAndRun)
+		d, ok := s.d.(*netDriver)
+		if !ok {
+			if err := s.node.Add(); err != nil {
+				s.cut(Failed, err)
 			}
-		} else if err := s.node.Add(); err != nil {
-			s.cut(Failed, err)
 		}
 		then()
 		s.signal(evResume)
-		return false
+		if ok {
+			d.start() // its turn: who ran this one would not read for it afterwards
+		}
+		return ok
 	})
 }
 
