@@ -24,9 +24,9 @@ import (
 // stream drops what it gets twice within its duplicate window.
 //
 // When a message fails that may be taken later (nobody answers for the subject, the
-// stream is full), it is sent again with all behind it, over a new connection. Those
-// behind it may have been taken meanwhile: with batches of one message order is
-// kept even then.
+// stream is full), it is sent again with all behind it, over a new connection, once
+// the rest of its batch is decided. Those behind it may have been taken meanwhile:
+// with batches of one message order is kept even then.
 type stream struct {
 	c        *config.Output
 	name     string
@@ -224,7 +224,7 @@ func (p *publisher) publish(msgs []relay.Message) error {
 func (p *publisher) settle(ctx context.Context, lane *relay.Lane) error {
 	acked := 0
 	defer func() { lane.Confirm(acked) }()
-	for _, future := range p.futures {
+	for i, future := range p.futures {
 		var err error
 		select {
 		case <-future.Ok():
@@ -245,10 +245,23 @@ func (p *publisher) settle(ctx context.Context, lane *relay.Lane) error {
 			err = lane.Reject(ctx, err)
 		}
 		if err != nil {
+			p.await(ctx, p.futures[i+1:]) // none of them is to overtake this one later
 			return verdictOf(err)
 		}
 	}
 	return nil
+}
+
+// await waits until all of futures are decided, which each is in time.
+func (p *publisher) await(ctx context.Context, futures []jetstream.PubAckFuture) {
+	for _, future := range futures {
+		select {
+		case <-future.Ok():
+		case <-future.Err():
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // unwanted reports whether a message will never be taken.
