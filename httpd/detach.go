@@ -25,7 +25,9 @@ type Out struct {
 	inParts   bool       // ... and sends a chunk in parts. Guarded by mu
 	written   *sync.Cond // made by the first who waits for writing. Guarded by mu
 	onFlushed func(*Out) // guarded by mu
-	ended     func()     // called by over. Guarded by mu
+	ended     func()     // called when it is over, and finish is. Guarded by mu
+	finishing bool       // finish is yet to say what has become of the end. Guarded by mu
+	endSent   bool       // it was queued. Guarded by mu
 	bytes     int64      // guarded by mu
 	closed    bool       // Close was called. Guarded by mu
 	aborted   bool       // with an error, or the client left. Guarded by mu
@@ -336,6 +338,7 @@ func (o *Out) Close(err error) error {
 	was := o.closed || o.isOver
 	o.closed = true
 	o.aborted = o.aborted || !was && err != nil
+	o.finishing = o.finishing || !was && err == nil && o.stream == nil && o.chunked
 	o.mu.Unlock()
 	switch {
 	case was:
@@ -362,10 +365,16 @@ func (o *Out) Close(err error) error {
 // finish sends the end of a chunked answer.
 func (o *Out) finish() {
 	o.lock(false)
-	defer o.unlock()
-	if _, err := o.c.st.Write([]byte("0\r\n\r\n")); err == nil {
+	_, err := o.c.st.Write([]byte("0\r\n\r\n"))
+	if err == nil {
 		o.c.st.Shutdown()
 	}
+	o.unlock()
+	o.mu.Lock()
+	o.finishing, o.endSent = false, err == nil
+	ended := o.verdict()
+	o.mu.Unlock()
+	ended()
 }
 
 // peerDone is told that the client has finished sending: it has left, or does
@@ -384,25 +393,35 @@ func (o *Out) over(reason error) {
 		return
 	}
 	o.isOver = true
-	o.aborted = o.aborted || !o.closed || !errors.Is(reason, hythe.Finished)
 	o.err = reason
-	ended := o.ended
+	ended := o.verdict()
 	o.mu.Unlock()
 	close(o.done)
-	if ended != nil {
-		ended()
+	ended()
+}
+
+// verdict says whether the answer was whole, once it is over and finish is. It
+// returns whom to tell. mu is held.
+func (o *Out) verdict() (tell func()) {
+	if !o.isOver || o.finishing {
+		return func() {}
 	}
+	whole := errors.Is(o.err, hythe.Finished) || o.endSent && o.c.st.Flush() == nil // the client was quick to leave
+	o.aborted = o.aborted || !o.closed || !whole
+	if tell = o.ended; tell == nil {
+		return func() {}
+	}
+	o.ended = nil
+	return tell
 }
 
 // whenOver has f called when the answer has ended.
 func (o *Out) whenOver(f func()) {
 	o.mu.Lock()
-	over := o.isOver
 	o.ended = f
+	tell := o.verdict()
 	o.mu.Unlock()
-	if over {
-		f()
-	}
+	tell()
 }
 
 func (o *Out) sent() int64 {

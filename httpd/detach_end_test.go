@@ -189,6 +189,25 @@ func TestDetach_IsCutIfTheClientLeavesBeforeTheEndHasLeft(t *testing.T) {
 	})
 }
 
+// The client has got everything, and leaves at once.
+func TestDetach_IsWholeHoweverSoonTheClientLeaves(t *testing.T) {
+	for range 20 {
+		whenDetached(t, nil, func(t *testing.T, d *detached) {
+			d.out.Write([]byte("all"))
+			d.out.Close(nil)
+			if got, err := io.ReadAll(d.body); string(got) != "all" || err != nil {
+				t.Errorf("%q, %v", got, err)
+			}
+			if !d.http2() { // there it has nothing more to leave
+				d.leave()
+			}
+			if r := <-d.told; r.Cut {
+				t.Errorf("the Observer takes it for cut off; it ended for %v", d.out.Err())
+			}
+		})
+	}
+}
+
 func TestDetach_ADrainEndsItWhereItIs(t *testing.T) {
 	whenDetached(t, nil, func(t *testing.T, d *detached) {
 		d.out.Write([]byte("one"))

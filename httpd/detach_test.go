@@ -151,6 +151,7 @@ func (d *detached) wantEnd(t *testing.T, want string, whole bool) {
 	if string(got) != want || (err == nil) != whole {
 		t.Errorf("the client got %.100q, %v, want %.100q, whole: %v", got, err, want, whole)
 	}
+	synctest.Wait() // else the client may leave before the server has
 }
 
 // wantOver waits for the answer's end, for a reason.
