@@ -27,10 +27,11 @@ import (
 
 // An echo server on a real socket, which can be stopped and started again.
 type echo struct {
-	ln    net.Listener
-	conns sync.Map
-	work  sync.WaitGroup
-	count atomic.Int64
+	ln     net.Listener
+	conns  sync.Map
+	accept sync.WaitGroup
+	work   sync.WaitGroup
+	count  atomic.Int64
 }
 
 func startEcho(t testing.TB, network, addr string) *echo {
@@ -44,7 +45,7 @@ func startEcho(t testing.TB, network, addr string) *echo {
 
 func serveEcho(t testing.TB, ln net.Listener) *echo {
 	e := &echo{ln: ln}
-	e.work.Go(func() {
+	e.accept.Go(func() {
 		for {
 			c, err := ln.Accept()
 			if err != nil {
@@ -65,6 +66,7 @@ func serveEcho(t testing.TB, ln net.Listener) *echo {
 
 func (e *echo) stop() {
 	e.ln.Close()
+	e.accept.Wait() // it may be about to have one more
 	e.cut()
 	e.work.Wait()
 }
