@@ -23,10 +23,11 @@ var mayImport = map[string][]string{
 	"listen":            {},
 	"internal/loop":     {},
 	"internal/outq":     {},
+	"internal/sendfile": {},
 	"internal/leaktest": {}, // of tests only
-	".":                 {"codec", "listen", "internal/loop", "internal/outq"},
+	".":                 {"codec", "listen", "internal/loop", "internal/outq", "internal/sendfile"},
 	"fcgi":              {".", "listen"},
-	"httpd":             {"."},
+	"httpd":             {".", "internal/sendfile"},
 	"httpd/middleware":  {},
 	"link":              {".", "codec"},
 	"spool":             {},
@@ -36,13 +37,14 @@ var mayImport = map[string][]string{
 
 // mayUse says what else a package may use.
 var mayUse = map[string][]string{
-	"codec":            {},
-	"codec/codectest":  {},
-	"memnet":           {},
-	"internal/outq":    {},
-	"hythetest":        {},
-	"httpd":            {},
-	"httpd/middleware": {},
+	"codec":             {},
+	"codec/codectest":   {},
+	"memnet":            {},
+	"internal/outq":     {},
+	"internal/sendfile": {},
+	"hythetest":         {},
+	"httpd":             {},
+	"httpd/middleware":  {},
 }
 
 func TestImportsPointDown(t *testing.T) {

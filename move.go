@@ -7,10 +7,10 @@ import (
 	"io"
 	"math"
 	"net"
-	"os"
 	"runtime/debug"
 	"sync/atomic"
-	"syscall"
+
+	"github.com/hythe-go/hythe/internal/sendfile"
 )
 
 // How a connection moves: to TLS, out of the server, or to code that wants a
@@ -88,8 +88,7 @@ func (s *Stream) settleDown(d driver) {
 // handshake has been done, under the handshake clock, the session goes on as it
 // was, and TLS tells about it; if it fails the connection ends, for the reason
 // HandshakeFailed or HandshakeTimeout. It returns at once: a *CloseError when the
-// connection has ended, and an error when it is being moved already, by StartTLS,
-// Take or Detach. To be called in a hook.
+// connection has ended, and ErrMoving. To be called in a hook.
 func (s *Stream) StartTLS(config *tls.Config) error { return s.startTLS(tls.Server, config) }
 
 // StartTLSClient is StartTLS as the client. config needs a ServerName.
@@ -276,7 +275,7 @@ func (t *Taken) ReadFrom(r io.Reader) (n int64, err error) {
 		limited = &io.LimitedReader{R: r, N: math.MaxInt64}
 	}
 	to, ok := t.Conn.(io.ReaderFrom)
-	if !ok || !isFile(limited.R) {
+	if !ok || !sendfile.Can(limited.R) {
 		return io.Copy(justWriter{t}, r)
 	}
 	s := t.s
@@ -299,20 +298,6 @@ func (t *Taken) ReadFrom(r io.Reader) (n int64, err error) {
 		}
 	}
 	return n, nil
-}
-
-// isFile reports whether r is a regular file, which sendfile can read. (io.Copy
-// hides the type *os.File.)
-func isFile(r io.Reader) bool {
-	f, ok := r.(interface {
-		syscall.Conn
-		Stat() (os.FileInfo, error)
-	})
-	if !ok {
-		return false
-	}
-	st, err := f.Stat()
-	return err == nil && st.Mode().IsRegular()
 }
 
 // justWriter hides ReadFrom.

@@ -195,7 +195,7 @@ func (o *Out) TryWrite(b []byte) bool {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.isOver || o.closed || o.inParts || o.c.st.TryWrite(o.frame(b)) != nil {
+	if o.sendingLocked() != nil || o.inParts || o.c.st.TryWrite(o.frame(b)) != nil {
 		return false
 	}
 	o.bytes += int64(len(b))
@@ -269,6 +269,10 @@ func (o *Out) chunkTail() []byte {
 func (o *Out) sending() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.sendingLocked()
+}
+
+func (o *Out) sendingLocked() error {
 	switch {
 	case o.isOver:
 		return o.err

@@ -52,6 +52,17 @@ func askBoth(t *testing.T, client *http.Client, at string, send func(req *http.R
 	check(t, resp, string(body), err)
 }
 
+// answerDetached answers with a text, detached.
+func answerDetached(t *testing.T, w http.ResponseWriter, r *http.Request, text string) {
+	out, err := httpd.Detach(w, r)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	out.Write([]byte(text))
+	out.Close(nil)
+}
+
 // wantRefused checks that an answer cannot be detached.
 func wantRefused(t *testing.T, out *httpd.Out, err error) {
 	t.Helper()
@@ -122,13 +133,7 @@ func TestDetach_IsPossibleAfterEarlyHints(t *testing.T) {
 	h := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Link", "</style.css>; rel=preload")
 		w.WriteHeader(http.StatusEarlyHints)
-		out, err := httpd.Detach(w, r)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		out.Write([]byte("one"))
-		out.Close(nil)
+		answerDetached(t, w, r, "one")
 	}
 	overBoth(t, h, nil, func(t *testing.T, resp *http.Response, body string, err error) {
 		if err != nil || resp.StatusCode != 200 || body != "one" {
@@ -145,13 +150,7 @@ func TestDetach_IsPossibleBehindOtherAnswers(t *testing.T) {
 				io.WriteString(w, r.URL.Path)
 				return
 			}
-			out, err := httpd.Detach(w, r)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			out.Write([]byte("one"))
-			out.Close(nil)
+			answerDetached(t, w, r, "one")
 		}), func(s *httpd.Server) { s.MoorAfter = moor })
 		c := dialRaw(t, at)
 		c.send(fmt.Sprintf(get, "x"))

@@ -9,10 +9,10 @@
 // hythe.Server. For TLS set its TLS field to what [TLSConfig] returns, or the
 // method of that name if Protocols is set.
 //
-//   - An idle HTTP/1 connection is moored: after a tenth of a second net/http is told that
-//     it has ended, which frees its goroutine and its buffers, and the connection
-//     waits as cheaply as any other of the toolkit's. What comes wakes it again,
-//     and nobody can tell.
+//   - An idle HTTP/1 connection is moored: after a tenth of a second net/http is
+//     told that it has ended, which frees its goroutine and its buffers, and the
+//     connection waits as cheaply as any other of the toolkit's. What comes wakes
+//     it again, and nobody can tell.
 //   - Heads that two readers may understand differently are refused, also those
 //     that net/http lets pass.
 //   - A body or an answer that makes no progress ends its connection, over HTTP/2

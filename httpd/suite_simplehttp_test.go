@@ -22,7 +22,7 @@ import (
 	"github.com/hythe-go/hythe/httpd/middleware"
 )
 
-// The tests whose names begin with TestSeed say, power by power, what became of
+// The tests whose names begin with TestSimpleHTTP say, power by power, what became of
 // those of POE::Component::Server::SimpleHTTP 2.28, and of its faults. This file
 // has the constructor's.
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hythe-go/hythe"
+	"github.com/hythe-go/hythe/internal/sendfile"
 )
 
 // A wire is the connection that net/http has, from its taking to its mooring. It
@@ -408,7 +409,7 @@ func (w *wire) ReadFrom(r io.Reader) (n int64, err error) {
 	if !ok {
 		whole = &io.LimitedReader{R: r, N: math.MaxInt64}
 	}
-	if !isFile(whole.R) { // waiting for r is not the client's fault
+	if !sendfile.Can(whole.R) { // waiting for r is not the client's fault
 		return io.Copy(struct{ io.Writer }{w}, r)
 	}
 	for whole.N > 0 {
@@ -422,20 +423,6 @@ func (w *wire) ReadFrom(r io.Reader) (n int64, err error) {
 		}
 	}
 	return n, nil
-}
-
-// isFile reports whether r is a regular file, which sendfile can read. (io.Copy
-// hides the type *os.File.)
-func isFile(r io.Reader) bool {
-	f, ok := r.(interface {
-		syscall.Conn
-		Stat() (os.FileInfo, error)
-	})
-	if !ok {
-		return false
-	}
-	st, err := f.Stat()
-	return err == nil && st.Mode().IsRegular()
 }
 
 // wrote ends the connection of a client that takes too little.

@@ -97,10 +97,11 @@ func (n *Network) Listen(name string) (net.Listener, error) {
 	return l, nil
 }
 
-// Dial connects to the listener with a name. It returns when the connection is in the listener's backlog, accepted or not, and waits
-// while the backlog is full. Errors are [*net.OpError] values. They match
-// [syscall.ECONNREFUSED] if nobody listens or the listener closes, and ctx's
-// error if that ends first; ctx has no influence on the connection later.
+// Dial connects to the listener with a name. It returns when the connection is
+// in the listener's backlog, accepted or not, and waits while the backlog is
+// full. Errors are [*net.OpError] values. They match [syscall.ECONNREFUSED] if
+// nobody listens or the listener closes, and ctx's error if that ends first; ctx
+// has no influence on the connection later.
 //
 // The local address is a new name made from the listener's, such as "echo#1".
 func (n *Network) Dial(ctx context.Context, name string) (*Conn, error) {
