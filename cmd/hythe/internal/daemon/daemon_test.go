@@ -3,13 +3,18 @@ package daemon_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -161,6 +166,71 @@ func TestRun_FromAllInputsToStandardOutput(t *testing.T) {
 		t.Fatalf("%q", got)
 	}
 	r.notes.await(t, "messages: 5 taken, 5 delivered")
+}
+
+// certificate writes a certificate for 127.0.0.1, and its key, and returns a
+// configuration that trusts it.
+func certificate(t *testing.T) (cert, key string, trusts *tls.Config) {
+	t.Helper()
+	s := httptest.NewTLSServer(nil) // which has one
+	defer s.Close()
+	pair := s.TLS.Certificates[0]
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for name, block := range map[string]*pem.Block{
+		cert: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]},
+		key:  {Type: "PRIVATE KEY", Bytes: der},
+	} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trusts = &tls.Config{RootCAs: x509.NewCertPool()}
+	trusts.RootCAs.AddCert(s.Certificate())
+	return cert, key, trusts
+}
+
+func TestRun_InputsOverTLS(t *testing.T) {
+	lines, strict, web := freePort(t), freePort(t), freePort(t)
+	cert, key, trusts := certificate(t)
+	files := fmt.Sprintf("tls.cert = %q\ntls.key = %q\n", cert, key)
+	cfg := parse(t, t.TempDir(), fmt.Sprintf("[input.lines]\nlisten = [\"tcp://%s\"]\n", lines)+files+
+		fmt.Sprintf("[input.strict]\nlisten = [\"tcp://%s\"]\ntls.client_ca = %q\n", strict, cert)+files+
+		fmt.Sprintf("[input.web]\nprotocol = \"http\"\nlisten = [\"tcp://%s\"]\n", web)+files+toStdout)
+	r := start(t, cfg, nil)
+	for addr, text := range map[string]string{strict: "without a certificate\n", lines: "line\n"} {
+		c, err := tls.Dial("tcp", addr, trusts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, text)
+		c.CloseWrite()
+		if _, err := io.Copy(io.Discard, c); (err != nil) != (addr == strict) {
+			t.Errorf("%q: %v", text, err)
+		}
+		c.Close()
+	}
+	send(t, lines, "in clear\n")
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: trusts}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Post("https://"+web+"/in", "text/plain", strings.NewReader("post"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("%s", resp.Status)
+	}
+	if err := r.drain(); err != nil {
+		t.Fatalf("%v\n%s", err, &r.notes)
+	}
+	if got := r.stdout.String(); got != "line\npost\n" {
+		t.Fatalf("%q", got)
+	}
 }
 
 func TestRun_StandardInputEndsIt(t *testing.T) {

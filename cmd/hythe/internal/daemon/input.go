@@ -141,7 +141,9 @@ func newDoor(endpoint string, c *config.Input, in *input, d *Daemon) (*door, err
 		srv.Service = &fcgi.Server{Handler: &door.handler, Logger: logger, Limits: fcgi.Limits{BodyBytes: -1, BodyWindow: 256 << 10, Memory: 16 << 20}}
 	}
 	if c.TLS != nil {
-		srv.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return door.tls.Load(), nil }}
+		srv.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			return door.tls.Load().GetConfigForClient(hello) // which has the files: nobody else would ask it
+		}}
 	}
 	door.server = srv
 	return door, nil
