@@ -9,11 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/hythe-go/hythe/cmd/hythe/internal/config"
 )
 
 func TestFullDiskIsWaitedForVisibly(t *testing.T) {
@@ -32,9 +29,7 @@ func TestFullDiskIsWaitedForVisibly(t *testing.T) {
 	}
 	path := filepath.Join(dir, "name.log")
 	c := settings("file://" + path)
-	c.BatchMessages = 50                              // a batch is written whole or not at all
-	c.Retry = config.Duration(100 * time.Millisecond) // link lets no more than 60 attempts be made in a minute
-	c.RetryMax = c.Retry
+	c.BatchMessages = 50 // a batch is written whole or not at all
 	f, out := deliver(t, c, Options{})
 	want := make([]string, 300)
 	for i := range want {

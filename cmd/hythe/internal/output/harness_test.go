@@ -38,7 +38,10 @@ func deliver(t testing.TB, c *config.Output, o Options) (*relaytest.Fixture, rel
 		if out, err = New(c, o); err != nil {
 			return nil, err
 		}
-		if l, ok := out.(*relay.Linked[net.Conn]); ok {
+		switch l := out.(type) { // they retry much faster than link lets them
+		case *relay.Linked[net.Conn]:
+			l.L.Throttle.Attempts = -1
+		case *relay.Linked[*file]:
 			l.L.Throttle.Attempts = -1
 		}
 		return out, nil

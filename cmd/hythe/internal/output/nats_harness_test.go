@@ -178,6 +178,7 @@ func deliverToNATS(t testing.TB, c *config.Output) *toNATS {
 		out, err := newNATS(c, Options{Name: "nats"})
 		if err == nil {
 			b.out = out.(*relay.Linked[*publisher])
+			b.out.L.Throttle.Attempts = -1
 		}
 		return out, err
 	})
