@@ -84,7 +84,7 @@ func startEMFILEChild(t *testing.T, w world) *emfileChild {
 		mode = "goroutines"
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestAbuse_EMFILEChild$", "-test.timeout=50s")
-	cmd.Env = append(os.Environ(), emfileEnv+"="+mode)
+	cmd.Env = append(os.Environ(), emfileEnv+"="+mode, "GOMAXPROCS=2") // each has a loop, and that its descriptors
 	stdin, err1 := cmd.StdinPipe()
 	stdout, err2 := cmd.StdoutPipe()
 	if err1 != nil || err2 != nil {
