@@ -118,13 +118,14 @@ func (ns *neighbours) check(bound time.Duration) {
 	}
 }
 
-// quantile is the latency that a share q of all pings did not pass. The pings
+// quantile is the latency that a share q of all pings did not pass, at least one
+// left out unless q is 1. The pings
 // must be over.
 func (ns *neighbours) quantile(q float64) time.Duration {
 	if len(ns.took) == 0 {
 		return 0
 	}
-	return ns.took[min(len(ns.took)-1, int(q*float64(len(ns.took))))]
+	return ns.took[int(q*float64(len(ns.took)-1))]
 }
 
 // withPing is an Input that serves neighbours and leaves the rest to f.

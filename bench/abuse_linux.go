@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,8 +24,9 @@ type abuse struct {
 	holds       bool // it is of interest whether the server ends the bad connections
 }
 
-// abuseFiles is how many descriptors a server has that is to run out of them.
-const abuseFiles = 128
+// abuseFiles is how many descriptors a server has that is to run out of them. Some
+// servers need several for each processor.
+var abuseFiles = 128 + 4*runtime.GOMAXPROCS(0)
 
 // abuses are all there are, in the order of the table.
 var abuses = []abuse{
@@ -32,7 +34,7 @@ var abuses = []abuse{
 	{kind: "noread", title: "a client that never reads", holds: true},
 	{kind: "drip", title: "100 clients with a byte a second", holds: true},
 	{kind: "stall", title: "200 handshakes that stall", holds: true, serve: child.Options{TLS: true}},
-	{kind: "files", title: "descriptors run out", serve: child.Options{Files: abuseFiles}},
+	{kind: "files", title: "descriptors run out", serve: child.Options{Files: uint64(abuseFiles)}},
 	{kind: "panic", title: "a handler panics"},
 	{kind: "giant", title: "a line without end", holds: true},
 	{kind: "flood", title: "5,000 connections at once", holds: true},
