@@ -22,6 +22,21 @@ import (
 // buffers at the server's side, so that it takes little to fill them.
 func (h *host) smallBuffers() {
 	h.Helper()
+	h.smallSegments()
+	h.setListener(syscall.SOL_SOCKET, syscall.SO_SNDBUF, 16<<10)
+	h.setListener(syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10)
+}
+
+// smallSegments has the server send small ones. Segments larger than a window, as
+// the loopback interface has them, wait for the kernel's probe timer.
+func (h *host) smallSegments() {
+	h.Helper()
+	h.setListener(syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 1400)
+}
+
+// setListener sets what accepted connections inherit, where that can be set.
+func (h *host) setListener(level, option, value int) {
+	h.Helper()
 	ln, ok := h.ln.(syscall.Conn)
 	if !ok {
 		return // memnet: its buffers are small
@@ -30,13 +45,7 @@ func (h *host) smallBuffers() {
 	if err != nil {
 		h.Fatal(err)
 	}
-	raw.Control(func(fd uintptr) {
-		syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, 16<<10)
-		syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10)
-		// Segments larger than a window, as the loopback interface has them,
-		// wait for the kernel's probe timer.
-		syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 1400)
-	})
+	raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), level, option, value) })
 }
 
 // dialSmall is dial with a small receive buffer at the client's side.
@@ -206,27 +215,56 @@ func pourService() hythe.Service {
 // The same with real sockets, which show room only when there is much of it: a
 // reader that takes 8 KiB every 20 ms lives for many times the clock.
 func TestAbuse_SlowReaderRealTime(t *testing.T) {
-	const stall = 500 * time.Millisecond
+	slowReader(t, 500*time.Millisecond, 20*time.Millisecond, (*host).smallBuffers)
+}
+
+// And one whose kernel needs longer than the clock to make so much room.
+func TestAbuse_SlowReaderLargeBuffers(t *testing.T) {
+	slowReader(t, time.Second, 50*time.Millisecond, (*host).smallSegments)
+}
+
+func slowReader(t *testing.T, stall, pace time.Duration, setBuffers func(*host)) {
 	inWorlds(t, []world{tcpWorld, unixW, netWorld, tlsWorld}, func(t *testing.T, w world) {
 		h := w.start(t, &hythe.Server{
 			Service:  pourService(),
 			Limits:   hythe.Limits{HighWater: 64 << 10},
 			Timeouts: hythe.Timeouts{WriteStall: stall},
 		})
-		h.smallBuffers()
+		setBuffers(h)
 		ns := h.neighbours(1)
-		p := h.dialSmall()
-		p.send("pour\n")
 		buf := make([]byte, 8<<10)
-		for began := time.Now(); time.Since(began) < 3*stall; {
-			if _, err := io.ReadFull(p.nc, buf); err != nil {
-				t.Fatalf("a slow reader was cut: %v; %+v", err, h.srv.Stats())
+		read := func() (late time.Duration, err error) { // late: the reader, at most
+			p := h.dialSmall()
+			p.send("pour\n")
+			p.nc.SetDeadline(time.Time{})
+			for began := time.Now(); time.Since(began) < 3*stall; {
+				if _, err := io.ReadFull(p.nc, buf); err != nil {
+					return late, err
+				}
+				if st := h.srv.Stats(); st.Live < 2 {
+					return late, fmt.Errorf("%v after it began: %+v", time.Since(began), st)
+				}
+				asleep := time.Now()
+				time.Sleep(pace)
+				late = max(late, time.Since(asleep)-pace)
 			}
-			time.Sleep(20 * time.Millisecond) // its pace
+			return late, nil
+		}
+		late, err := read()
+		for range 10 {
+			if err == nil || late < stall/5 {
+				break
+			}
+			t.Logf("a reader that was late by %v was cut", late)
+			h.wantEnd(hythe.WriteStalled)
+			late, err = read()
+		}
+		if err != nil {
+			t.Fatalf("a slow reader was cut, late by %v: %v", late, err)
 		}
 		stopped := time.Now()
 		h.wantEnd(hythe.WriteStalled)
-		within(t, "end of a reader that stopped", time.Since(stopped), stall+time.Second)
+		within(t, "end of a reader that stopped", time.Since(stopped), 2*stall+time.Second)
 		ns.check(w.neighbourBound())
 	})
 }

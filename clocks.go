@@ -12,20 +12,50 @@ func (s *Stream) armAfter(now int64, d time.Duration) {
 	}
 }
 
-// stallClock is what of rearm concerns a connection whose turn is running, and
-// may be waiting for output to leave.
-func (s *Stream) stallClock() {
+// stallClock ends the connection if its peer has taken nothing for as long as
+// Timeouts.WriteStall, and otherwise has that looked at again when it is time. A
+// turn may be running, and be waiting for output to leave.
+//
+// The kernel says that it has room only once there is much of it, a third of a
+// buffer that may have megabytes, and a slow reader may need longer for that. So
+// the peer is asked about too: when half of the time is over, and at its end.
+func (s *Stream) stallClock(now int64) {
+	stalled, d := s.stalled.Load(), s.srv.settings().WriteStall
+	if stalled == 0 || d >= never {
+		return
+	}
+	half, end := stalled+int64(d/2), stalled+int64(d)
+	var r *rare
+	if now >= half {
+		r = s.needRare()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stalled, d := s.stalled.Load(), s.srv.settings().WriteStall
-	if stalled == 0 || d >= never || s.out.buried {
+	switch {
+	case s.out.buried:
+		return
+	case now < half:
+		s.d.arm(half)
+		return
+	case s.stalled.Load() != stalled: // something has left
+		s.d.arm(now + int64(d/2))
 		return
 	}
-	if s.srv.now() >= stalled+int64(d) {
+	took, known := s.d.peerTook()
+	switch {
+	case known && r.stalled != stalled: // the first look
+		r.stalled, r.took = stalled, took
+		s.d.arm(max(end, now+int64(d/4))) // who looks late gives the peer time
+	case now < end:
+		s.d.arm(end)
+	case known && took > r.took:
+		r.stalled, r.took = now-int64(d/2), took
+		s.stalled.CompareAndSwap(stalled, r.stalled)
+		s.active.Store(now)
+		s.d.arm(now + int64(d/2))
+	default:
 		s.cutLocked(WriteStalled, nil)
-		return
 	}
-	s.d.arm(stalled + int64(d))
 }
 
 // rearm ends the connection if one of its clocks has run out, and otherwise has
@@ -63,10 +93,7 @@ func (s *Stream) rearm(now int64) {
 			s.finish(Expired, nil)
 		}
 	}
-	if stalled := s.stalled.Load(); stalled != 0 && out(stalled, set.WriteStall) {
-		s.cut(WriteStalled, nil)
-		return
-	}
+	s.stallClock(now)
 	if next != math.MaxInt64 {
 		s.d.arm(next)
 	}

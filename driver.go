@@ -41,6 +41,10 @@ type driver interface {
 	// arm has evClock signalled at the time at of the server's clock.
 	arm(at int64)
 
+	// peerTook says how much the peer has taken of what the kernel was given, counted
+	// from anywhere, if the kernel tells. Stream.mu is held.
+	peerTook() (n int64, known bool)
+
 	// watchPeer cancels the context of a connection that is worked for if its
 	// peer has left; with Server.CancelOnEOF also if it has finished sending.
 	watchPeer()

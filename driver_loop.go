@@ -59,7 +59,7 @@ func (d *loopDriver) Ready(w *worker, ev loop.Events) {
 	}
 	// A turn is running, perhaps a long one.
 	if what&evClock != 0 {
-		s.stallClock()
+		s.stallClock(s.srv.now())
 	}
 	if what&evWritable != 0 {
 		s.mu.Lock()
@@ -164,6 +164,13 @@ func (d *loopDriver) close() {
 
 func (d *loopDriver) schedule()    { d.node.Schedule() }
 func (d *loopDriver) arm(at int64) { d.node.Arm(at) }
+
+func (d *loopDriver) peerTook() (int64, bool) {
+	if nc := d.netConn(); nc != nil {
+		return tookOf(nc)
+	}
+	return tookFrom(d.node.FD())
+}
 
 func (d *loopDriver) detach() (net.Conn, error) {
 	d.node.Remove()

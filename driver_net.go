@@ -481,6 +481,8 @@ func (d *netDriver) arm(at int64) {
 	}
 }
 
+func (d *netDriver) peerTook() (int64, bool) { return tookOf(d.nc) }
+
 func (d *netDriver) clock() {
 	d.mu.Lock()
 	d.timerAt = 0
@@ -488,7 +490,7 @@ func (d *netDriver) clock() {
 	if d.s.acquire(evClock) {
 		d.start()
 	} else {
-		d.s.stallClock()
+		d.s.stallClock(d.s.srv.now())
 		d.watchPeer()
 	}
 }

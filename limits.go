@@ -65,7 +65,9 @@ type Timeouts struct {
 	Idle time.Duration
 
 	// WriteStall ends a connection when output waits and the kernel takes none
-	// of it: 30 s. A slow peer lives as long as it goes on reading.
+	// of it: 30 s. A slow peer lives as long as it goes on reading: on Linux one
+	// that takes something in each half of that time, even if the kernel's buffer
+	// is so large that it shows no room meanwhile.
 	WriteStall time.Duration
 
 	// Lifetime ends a connection at that age, after flushing its output: 24 h.

@@ -166,6 +166,7 @@ func (noDriver) reset()                    {}
 func (noDriver) close()                    {}
 func (noDriver) schedule()                 {}
 func (noDriver) arm(int64)                 {}
+func (noDriver) peerTook() (int64, bool)   { return 0, false }
 func (noDriver) watchPeer()                {}
 func (noDriver) detach() (net.Conn, error) { return nil, net.ErrClosed }
 func (noDriver) localAddr() net.Addr       { return nil }

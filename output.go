@@ -177,7 +177,7 @@ func (s *Stream) stall() {
 	if s.stalled.Load() == 0 {
 		now := s.srv.now()
 		s.stalled.Store(now)
-		s.armAfter(now, s.srv.settings().WriteStall)
+		s.armAfter(now, s.srv.settings().WriteStall/2)
 	}
 }
 

@@ -94,6 +94,9 @@ type rare struct {
 	service Service     // of a connection that was attached; nil: the server's
 	aside   aside
 	move    func() (givenAway bool) // what StartTLS, Detach, Take or Moor asked for
+
+	stalled int64 // of which stall took is; Stream.mu guards both
+	took    int64 // by the peer, when the stall was first looked at
 }
 
 func (s *Stream) needRare() *rare {
