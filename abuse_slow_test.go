@@ -223,6 +223,8 @@ func TestAbuse_SlowReaderLargeBuffers(t *testing.T) {
 	slowReader(t, time.Second, 50*time.Millisecond, (*host).smallSegments)
 }
 
+// slowReader has a client read 8 KiB at every pace, for longer than the clock, and
+// then no more. One that was late itself, on a busy machine, tries again.
 func slowReader(t *testing.T, stall, pace time.Duration, setBuffers func(*host)) {
 	inWorlds(t, []world{tcpWorld, unixW, netWorld, tlsWorld}, func(t *testing.T, w world) {
 		h := w.start(t, &hythe.Server{

@@ -118,9 +118,8 @@ func (ns *neighbours) check(bound time.Duration) {
 	}
 }
 
-// quantile is the latency that a share q of all pings did not pass, at least one
-// left out unless q is 1. The pings
-// must be over.
+// quantile is the latency that a share q of all pings did not pass; unless q is 1
+// the slowest is left out. The pings must be over.
 func (ns *neighbours) quantile(q float64) time.Duration {
 	if len(ns.took) == 0 {
 		return 0

@@ -177,7 +177,9 @@ func (s *Stream) stall() {
 	if s.stalled.Load() == 0 {
 		now := s.srv.now()
 		s.stalled.Store(now)
-		s.armAfter(now, s.srv.settings().WriteStall/2)
+		if d := s.srv.settings().WriteStall; d < never {
+			s.d.arm(now + int64(d/2)) // see stallClock
+		}
 	}
 }
 
