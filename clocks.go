@@ -20,25 +20,20 @@ func (s *Stream) armAfter(now int64, d time.Duration) {
 // buffer that may have megabytes, and a slow reader may need longer for that. So
 // the peer is asked about too: when half of the time is over, and at its end.
 func (s *Stream) stallClock(now int64) {
-	stalled, d := s.stalled.Load(), s.srv.settings().WriteStall
-	if stalled == 0 || d >= never {
+	d := s.srv.settings().WriteStall
+	if s.stalled.Load() == 0 || d >= never {
+		return
+	}
+	r := s.needRare()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stalled := s.stalled.Load()
+	if stalled == 0 || s.out.buried {
 		return
 	}
 	half, end := stalled+int64(d/2), stalled+int64(d)
-	var r *rare
-	if now >= half {
-		r = s.needRare()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.out.buried:
-		return
-	case now < half:
+	if now < half {
 		s.d.arm(half)
-		return
-	case s.stalled.Load() != stalled: // something has left
-		s.d.arm(now + int64(d/2))
 		return
 	}
 	took, known := s.d.peerTook()

@@ -214,16 +214,17 @@ func (d *netDriver) restTime() time.Time {
 
 // descriptor returns that of the connection, if it has one.
 func (d *netDriver) descriptor() (fd int, ok bool) {
-	nc := d.rawConn()
+	return incoming{nc: innermost(d.nc)}.descriptor()
+}
+
+// innermost returns the connection that all that wrap others lie on.
+func innermost(nc net.Conn) net.Conn {
 	for {
-		if fd, ok = (incoming{nc: nc}).descriptor(); ok {
-			return fd, true
+		outer, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nc
 		}
-		below, is := nc.(interface{ NetConn() net.Conn })
-		if !is {
-			return 0, false
-		}
-		nc = below.NetConn()
+		nc = outer.NetConn()
 	}
 }
 

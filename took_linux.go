@@ -20,18 +20,12 @@ func tookFrom(fd int) (n int64, known bool) {
 
 // tookOf is tookFrom for the socket of a connection, or below it.
 func tookOf(nc net.Conn) (n int64, known bool) {
-	for {
-		switch c := nc.(type) {
-		case syscall.Conn:
-			raw, err := c.SyscallConn()
-			if err == nil {
-				raw.Control(func(fd uintptr) { n, known = tookFrom(int(fd)) })
-			}
-			return n, known
-		case interface{ NetConn() net.Conn }:
-			nc = c.NetConn()
-		default:
-			return 0, false
-		}
+	c, ok := innermost(nc).(syscall.Conn)
+	if !ok {
+		return 0, false
 	}
+	if raw, err := c.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { n, known = tookFrom(int(fd)) })
+	}
+	return n, known
 }

@@ -23,6 +23,11 @@ func durable(t testing.TB, disk *crashfs.FS, name string) uint64 {
 	t.Helper()
 	s := open(t, "q", spool.Options{FS: disk.Crash(disk.Len(), crashfs.Lost)})
 	defer s.Close()
+	return lowOf(s, name)
+}
+
+// lowOf returns a reader's place, 0 if there is no such reader.
+func lowOf(s *spool.Spool, name string) uint64 {
 	for _, r := range s.Stats().Readers {
 		if r.Name == name {
 			return r.Low

@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -117,9 +116,7 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		st := s.Stats()
-		at := slices.IndexFunc(st.Readers, func(r spool.ReaderStats) bool { return r.Name == name })
-		for seen, last := st.Readers[at].Low-1, st.Next-1; seen < last; {
+		for seen, last := lowOf(s, name)-1, s.Stats().Next-1; seen < last; {
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			records, err := readSome(ctx, r, 1000)
 			cancel()
