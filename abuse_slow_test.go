@@ -266,7 +266,7 @@ func slowReader(t *testing.T, stall, pace time.Duration, setBuffers func(*host))
 		}
 		stopped := time.Now()
 		h.wantEnd(hythe.WriteStalled)
-		within(t, "end of a reader that stopped", time.Since(stopped), 2*stall+time.Second)
+		within(t, "end of a reader that stopped", time.Since(stopped), stall+time.Second)
 		ns.check(w.neighbourBound())
 	})
 }

@@ -178,8 +178,15 @@ func TestMooring_FreesGoroutinesAndMemory(t *testing.T) {
 				t.Errorf("MoorAfter -1: %d goroutines for %d connections: they are moored", all, n)
 			}
 			on, _ := cost(5 * time.Millisecond)
+			for range 4 { // other tests' memory may come or go meanwhile
+				if on <= off-8<<10 {
+					break
+				}
+				t.Logf("%d bytes moored, %d not: again", on, off)
+				on, _ = cost(5 * time.Millisecond)
+			}
 			t.Logf("both ends of a connection: %d bytes moored, %d not", on, off)
-			if on > off-4<<10 {
+			if on > off-8<<10 {
 				t.Errorf("a moored connection has %d bytes, one that is not %d", on, off)
 			}
 		})
